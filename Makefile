@@ -1,0 +1,55 @@
+# Every target sets itself up: it needs Python 3.11 or newer, make, and a package index pip can reach.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt
+SETUP  := pyproject.toml constraints.txt
+PACKAGES := book venues storage ingest replay exchange cli
+
+.PHONY: help demo test bench lint types format peers clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+demo: $(VENV)/.run  ## record the embedded exchange for 20 s with faults on, and compare with the truth
+	@$(BIN)/bookreel demo
+
+test: $(VENV)/.test  ## run the tests
+	$(BIN)/python -m pytest -n auto tests
+
+lint: $(VENV)/.lint  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.lint  ## rewrite in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.types build/types  ## check types with mypy --strict and pyright
+	$(BIN)/mypy $(addprefix build/types/bookreel/,$(PACKAGES))
+	$(BIN)/pyright
+
+bench: $(VENV)/.bench  ## measure, with the peers in the same run
+	$(BIN)/python -m pytest benchmarks --import-mode=importlib
+
+peers: $(VENV)/.bench $(VENV)/.test  ## prove the embedded exchange with ccxt and cryptofeed
+	$(BIN)/python -m pytest -m peers tests
+
+clean:  ## remove everything the other targets made
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.run: $(SETUP)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing bookreel into $(VENV) ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.run $(SETUP)
+	@$(PIP) --editable '.[$*]'
+	@touch $@
+
+# The folders are mapped to bookreel.* by setuptools; the type checkers see the same names through links.
+build/types: Makefile
+	@rm -rf $@ && mkdir -p $@/bookreel
+	@for package in $(PACKAGES); do ln -s ../../../$$package $@/bookreel/$$package; done

@@ -1,0 +1,131 @@
+"""The tables of an archive: their columns, types and units, and how rows are sorted.
+
+Every table has ``ts_event`` and ``ts_recv`` (ns, UTC), ``venue``, ``symbol`` and ``pos``: the journal position, the way back to the
+raw frame. Columns may be added at the end of a table; none is ever renamed, retyped or dropped.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+__all__ = ["LEVELS", "SORT_KEYS", "TABLES", "TIME"]
+
+TIME: Final = pa.timestamp("ns", tz="UTC")
+LEVELS: Final = pa.list_(pa.struct([pa.field("price", pa.float64()), pa.field("size", pa.float64())]))
+
+SORT_KEYS: Final = ("symbol", "ts_recv", "pos")
+"""The order of rows in a sealed file; rows of one frame keep their order in it."""
+
+_COMMON: Final = {
+    "ts_event": (TIME, "venue's time of the event"),
+    "ts_recv": (TIME, "local wall clock when the frame was received"),
+    "venue": (pa.string(), "venue's name"),
+    "symbol": (pa.string(), "venue's symbol; empty where the row is of no one symbol"),
+    "pos": (pa.int64(), "journal position of the frame"),
+}
+
+_FURTHER: Final = {
+    "frames": {
+        "conn": (pa.string(), "line, such as feed-0"),
+        "direction": (pa.string(), "in, out"),
+        "kind": (pa.string(), "ping, pong, sub, unsub, req, ack, data, reply, error, reference, unknown, undecodable"),
+        "topic": (pa.string(), "venue's topic, where the frame has one"),
+        "payload": (pa.string(), "the frame's text, byte for byte; null where it is not UTF-8"),
+        "payload_bytes": (pa.binary(), "the frame as received, where payload is null"),
+    },
+    "book_deltas": {
+        "feed": (pa.string(), "such as mbp.150"),
+        "epoch": (pa.int64(), "position of the snapshot that began the run"),
+        "seq": (pa.int64(), "venue's sequence number of the delta"),
+        "prev_seq": (pa.int64(), "venue's sequence number of the delta before"),
+        "side": (pa.string(), "bid, ask"),
+        "price": (pa.float64(), "quote currency"),
+        "size": (pa.float64(), "base currency; 0 removes the level"),
+    },
+    "book_snapshots": {
+        "feed": (pa.string(), "such as mbp.150 or depth.step0"),
+        "epoch": (pa.int64(), "position of the frame that began the run"),
+        "seq": (pa.int64(), "venue's sequence number, null where it gives none"),
+        "source": (pa.string(), "refresh: asked for; push: sent by itself; keyframe: made from the deltas"),
+        "bids": (LEVELS, "best first"),
+        "asks": (LEVELS, "best first"),
+    },
+    "bbo": {
+        "seq": (pa.int64(), "venue's sequence number"),
+        "bid": (pa.float64(), "quote currency; null where there is none"),
+        "bid_size": (pa.float64(), "base currency"),
+        "ask": (pa.float64(), "quote currency; null where there is none"),
+        "ask_size": (pa.float64(), "base currency"),
+    },
+    "trades": {
+        "trade_id": (pa.string(), "venue's long id, every digit"),
+        "trade_seq": (pa.int64(), "venue's short id, unique per symbol"),
+        "side": (pa.string(), "taker's side: buy, sell"),
+        "price": (pa.float64(), "quote currency"),
+        "size": (pa.float64(), "base currency"),
+    },
+    "klines": {
+        "period": (pa.string(), "such as 1min"),
+        "open_time": (TIME, "when the bar begins"),
+        "open": (pa.float64(), "quote currency"),
+        "high": (pa.float64(), "quote currency"),
+        "low": (pa.float64(), "quote currency"),
+        "close": (pa.float64(), "quote currency"),
+        "volume": (pa.float64(), "base currency"),
+        "turnover": (pa.float64(), "quote currency"),
+        "count": (pa.int64(), "trades in the bar"),
+    },
+    "tickers": {
+        "feed": (pa.string(), "detail or ticker"),
+        "open": (pa.float64(), "quote currency"),
+        "high": (pa.float64(), "quote currency"),
+        "low": (pa.float64(), "quote currency"),
+        "close": (pa.float64(), "quote currency"),
+        "volume": (pa.float64(), "base currency, 24 h"),
+        "turnover": (pa.float64(), "quote currency, 24 h"),
+        "count": (pa.int64(), "trades, 24 h"),
+        "bid": (pa.float64(), "quote currency"),
+        "bid_size": (pa.float64(), "base currency"),
+        "ask": (pa.float64(), "quote currency"),
+        "ask_size": (pa.float64(), "base currency"),
+        "last": (pa.float64(), "quote currency"),
+        "last_size": (pa.float64(), "base currency"),
+    },
+    "gaps": {
+        "feed": (pa.string(), "stream"),
+        "conn": (pa.string(), "line"),
+        "epoch": (pa.int64(), "the run that ended, null if none had begun"),
+        "cause": (pa.string(), "see docs"),
+        "last_seq": (pa.int64(), "last good sequence number"),
+        "next_seq": (pa.int64(), "first sequence number received after the hole"),
+        "start": (TIME, "last instant known good"),
+        "end": (TIME, "first instant good again, null while open"),
+        "records_lost": (pa.int64(), "null where the venue's numbering does not tell"),
+        "repaired_by": (pa.int64(), "position of the frame that ended the gap"),
+    },
+    "sessions": {
+        "conn": (pa.string(), "line; empty for the recorder itself"),
+        "event": (pa.string(), "start, stop, connect, disconnect, silence, recovery, ..."),
+        "detail": (pa.string(), "JSON object of further facts"),
+    },
+    "instruments": {
+        "base": (pa.string(), "base currency"),
+        "quote": (pa.string(), "quote currency"),
+        "price_precision": (pa.int32(), "decimals of a price"),
+        "amount_precision": (pa.int32(), "decimals of a size"),
+        "state": (pa.string(), "such as online, offline, suspend"),
+        "raw": (pa.string(), "venue's JSON object, every key"),
+    },
+}
+
+
+def _schema(columns: dict[str, tuple[pa.DataType, str]]) -> pa.Schema:
+    return pa.schema(
+        [pa.field(name, type_, metadata={"description": text}) for name, (type_, text) in columns.items()]
+    )
+
+
+TABLES: Final[dict[str, pa.Schema]] = {name: _schema(_COMMON | further) for name, further in _FURTHER.items()}
+"""Name to Arrow schema; a field's metadata has its unit or meaning under ``description``."""
