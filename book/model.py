@@ -1,9 +1,9 @@
 """The values that flow through bookreel, the same live, in sealing, in replay and in tests.
 
-Times are integer nanoseconds since the UNIX epoch, UTC. Prices are in the quote currency, sizes in the base currency,
-both as the venue's own ``float64`` (venues print Java doubles, so nothing is lost). Sequence numbers are ``int64``;
-ids of more digits are text. Every event carries ``symbol`` and ``feed``: the venue's topic without its symbol part, such
-as ``mbp.150``.
+Times are integer nanoseconds since the UNIX epoch, UTC. Prices are in the quote currency, sizes in the base
+currency, both as the venue's own ``float64`` (venues print Java doubles, so nothing is lost). Sequence
+numbers are ``int64``; ids of more digits are text. Every event carries ``symbol`` and ``feed``: the venue's
+topic without its symbol part, such as ``mbp.150``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ Levels: TypeAlias = list[tuple[float, float]]
 BookSide: TypeAlias = Literal["bid", "ask"]
 TakerSide: TypeAlias = Literal["buy", "sell"]
 SnapshotSource: TypeAlias = Literal["refresh", "push", "keyframe"]
-"""``refresh``: the venue's answer to our request; ``push``: sent by itself; ``keyframe``: made by us from the deltas."""
+"""``refresh``: the venue's answer to our request; ``push``: sent by itself; ``keyframe``: made by us from the
+deltas.
+"""
 
 Cause: TypeAlias = Literal[
     "disconnect",
@@ -87,7 +89,8 @@ CAUSES: Final[dict[Cause, str]] = {
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """New sizes for some levels, all taking effect together; ``seq`` follows ``prev_seq`` in the venue's chain."""
+    """New sizes for some levels, all taking effect together; ``seq`` follows ``prev_seq`` in the venue's
+    chain."""
 
     symbol: str
     feed: str
@@ -124,7 +127,9 @@ class Bbo(msgspec.Struct, frozen=True, gc=False):
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
-    """A trade. ``trade_id`` keeps every digit of the venue's long id; ``trade_seq`` is the short one, unique per symbol."""
+    """A trade. ``trade_id`` keeps every digit of the venue's long id; ``trade_seq`` is the short one, unique
+    per symbol.
+    """
 
     symbol: str
     feed: str
@@ -193,11 +198,11 @@ Event: TypeAlias = Delta | Snapshot | Bbo | Trade | Kline | Ticker
 class Gap(msgspec.Struct, frozen=True):
     """One hole in one stream: nothing is promised for any instant t with ``start < t < end``.
 
-    ``start`` is the last instant known good and ``end`` the first good one after (None while the gap is open), both
-    receive times in ns. ``epoch`` is the run that ended (None if none had begun). ``last_seq`` is the last good
-    sequence number, ``next_seq`` the first one received after the hole. ``repaired_by`` is the position of the frame
-    that ended it; for a book that is the snapshot, and so the next epoch. ``records_lost`` is None where the venue's numbering
-    does not tell.
+    ``start`` is the last instant known good and ``end`` the first good one after (None while the gap is
+    open), both receive times in ns. ``epoch`` is the run that ended (None if none had begun). ``last_seq`` is
+    the last good sequence number, ``next_seq`` the first one received after the hole. ``repaired_by`` is the
+    position of the frame that ended it; for a book that is the snapshot, and so the next epoch.
+    ``records_lost`` is None where the venue's numbering does not tell.
     """
 
     symbol: str

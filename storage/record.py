@@ -34,9 +34,10 @@ class Kind(enum.IntEnum):
 class Record(msgspec.Struct, frozen=True, gc=False):
     """A record of the journal.
 
-    ``pos``: number in the archive, rising by at least 1. ``ts_recv``: wall clock, ns UTC. ``mono``: monotonic clock, ns, comparable
-    within one run of the recorder only. ``conn``: the line's name, such as ``feed-0`` (at most 255 bytes of UTF-8; empty for the
-    recorder itself). ``epoch``: how often that line has connected in this run, from 1.
+    ``pos``: number in the archive, rising by at least 1. ``ts_recv``: wall clock, ns UTC. ``mono``: monotonic
+    clock, ns, comparable within one run of the recorder only. ``conn``: the line's name, such as ``feed-0``
+    (at most 255 bytes of UTF-8; empty for the recorder itself). ``epoch``: how often that line has connected
+    in this run, from 1.
     """
 
     pos: int
@@ -54,11 +55,14 @@ def encode_event(name: str, **facts: Any) -> bytes:
 
     Names and facts that readers rely on:
 
-    - ``start`` (run, version, venue): a recorder opened the archive. Streams still covered before it end in ``crash_tail``.
-    - ``stop`` (reason): it closed the archive in order; streams end here, and a later subscription closes an ``operator`` gap.
+    - ``start`` (run, version, venue): a recorder opened the archive. Streams still covered before it end in
+      ``crash_tail``.
+    - ``stop`` (reason): it closed the archive in order; streams end here, and a later subscription closes an
+      ``operator`` gap.
     - ``connect`` (url), ``disconnect`` (cause: a gap cause, detail): of one line.
     - ``silence`` (topics: venue topic texts): these streams were found dead although the line is alive.
-    - ``recovery`` (segment, reason, lost_bytes, after, before): damage found in the journal, bounded by positions.
+    - ``recovery`` (segment, reason, lost_bytes, after, before): damage found in the journal, bounded by
+      positions.
     - ``import`` (file, sha256): a captured file follows.
     - anything else is for people (``resync``, ``refused``, ``quiet``...).
     """

@@ -18,6 +18,9 @@ LEVELS: Final = pa.list_(pa.struct([pa.field("price", pa.float64()), pa.field("s
 SORT_KEYS: Final = ("symbol", "ts_recv", "pos")
 """The order of rows in a sealed file; rows of one frame keep their order in it."""
 
+FRAME_KINDS: Final = "ping, pong, sub, unsub, req, ack, data, reply, error, reference, unknown, undecodable"
+"""What the column ``kind`` of ``frames`` can hold."""
+
 _COMMON: Final = {
     "ts_event": (TIME, "venue's time of the event"),
     "ts_recv": (TIME, "local wall clock when the frame was received"),
@@ -30,7 +33,7 @@ _FURTHER: Final = {
     "frames": {
         "conn": (pa.string(), "line, such as feed-0"),
         "direction": (pa.string(), "in, out"),
-        "kind": (pa.string(), "ping, pong, sub, unsub, req, ack, data, reply, error, reference, unknown, undecodable"),
+        "kind": (pa.string(), FRAME_KINDS),
         "topic": (pa.string(), "venue's topic, where the frame has one"),
         "payload": (pa.string(), "the frame's text, byte for byte; null where it is not UTF-8"),
         "payload_bytes": (pa.binary(), "the frame as received, where payload is null"),
