@@ -45,7 +45,7 @@ class L2Book:
         self._best_ask = min(self.asks, default=inf)
 
     def apply(self, delta: Delta) -> None:
-        """Set or remove the delta's levels; removing an absent one is normal. Look at :attr:`crossed` then."""
+        """Set or remove the delta's levels; removing an absent one is normal. Then see :attr:`crossed`."""
         if delta.bids:
             bids = self.bids
             best = self._best_bid

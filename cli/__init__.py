@@ -1,1 +1,3 @@
+"""The `bookreel` command: the only place that wires everything together."""
 
+__all__: list[str] = []

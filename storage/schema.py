@@ -1,7 +1,8 @@
 """The tables of an archive: their columns, types and units, and how rows are sorted.
 
-Every table has ``ts_event`` and ``ts_recv`` (ns, UTC), ``venue``, ``symbol`` and ``pos``: the journal position, the way back to the
-raw frame. Columns may be added at the end of a table; none is ever renamed, retyped or dropped.
+Every table has ``ts_event`` and ``ts_recv`` (ns, UTC), ``venue``, ``symbol`` and ``pos``: the journal
+position, the way back to the raw frame. Columns may be added at the end of a table; none is renamed, retyped
+or dropped.
 """
 
 from __future__ import annotations

@@ -1,0 +1,90 @@
+"""The `bookreel` command. Each subcommand is a module of this package, imported only when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import Final
+
+import click
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS: Final[dict[str, str]] = {
+    "demo": "Record the embedded exchange with faults on, and compare with the truth.",
+    "record": "Record a venue's feeds until stopped.",
+    "import": "Take captured frames into an archive, by the same pipeline as live ones.",
+    "seal": "Turn closed journal segments into Parquet.",
+    "verify": "Prove that what is stored is what was recorded.",
+    "gaps": "List the holes, each with its cause.",
+    "info": "Say what an archive holds.",
+    "sql": "Ask an archive with SQL, the newest second included.",
+    "book": "Show the order book at an instant.",
+    "exchange": "Run an exchange of one's own, with faults to order.",
+}
+"""Name to the line shown by `bookreel --help`; the code is in `bookreel.cli.<name>` as `command`."""
+
+EXAMPLES: Final = """\b
+Examples:
+  bookreel demo
+  bookreel record --symbols btcusdt,ethusdt --feeds mbp.150,trade --archive ./archive
+  bookreel sql --archive ./archive "SELECT * FROM bbo_at('btcusdt', now())"
+  bookreel book --archive ./archive --symbol btcusdt --at 2026-11-20T12:00:00Z
+"""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands' names, imports one when it is called, and offers the nearest name for a wrong one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"bookreel.cli.{cmd_name.replace('import', 'import_')}").command
+        assert isinstance(command, click.Command), "every module of the table has a command"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2, cutoff=0.5)
+            hint = f" Did you mean {' or '.join(near)}?" if near else " See bookreel --help."
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bookreel", message="bookreel %(version)s")
+def cli() -> None:
+    """Record an exchange's market data, prove what was recorded, rebuild the order book at any instant."""
+
+
+def main() -> None:
+    """Run the command line. Exit code 0 ok, 1 a check failed, 2 bad usage or config, 3 data unreadable."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        # Every error of ours says what to do and carries its exit code; anything else is a bug and shows where.
+        exit_code = getattr(error, "exit_code", None)
+        if exit_code is None:
+            raise
+        click.echo(f"bookreel: {error}", err=True)
+        sys.exit(exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
