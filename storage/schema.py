@@ -13,7 +13,9 @@ import pyarrow as pa
 
 __all__ = ["LEVELS", "SORT_KEYS", "TABLES", "TIME"]
 
-TIME: Final = pa.timestamp("ns", tz="UTC")
+TIME: Final = pa.timestamp("ns")
+"""UTC by definition. Not marked as such in the type: DuckDB neither compares nor adds to TIMESTAMPTZ_NS."""
+
 LEVELS: Final = pa.list_(pa.struct([pa.field("price", pa.float64()), pa.field("size", pa.float64())]))
 
 SORT_KEYS: Final = ("symbol", "ts_recv", "pos")
