@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["BadSymbol", "DecodeError", "InflateError", "UnknownFeed", "VenueError"]
+__all__ = [
+    "BadRequest",
+    "BadSymbol",
+    "DecodeError",
+    "InflateError",
+    "UnknownFeed",
+    "UnknownVenue",
+    "VenueError",
+]
 
 
 class VenueError(Exception):
@@ -45,3 +53,22 @@ class BadSymbol(VenueError, ValueError):
         self.near = near or []
         hint = f"; did you mean {', '.join(self.near)}?" if self.near else ""
         super().__init__(f"unknown symbol {symbol!r}{hint}")
+
+
+class BadRequest(VenueError, ValueError):
+    """A request that the venue does not know or would refuse."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class UnknownVenue(VenueError, ValueError):
+    """A venue that bookreel does not speak."""
+
+    def __init__(self, name: str, near: list[str], known: list[str]) -> None:
+        self.name = name
+        self.near = near
+        self.known = known
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown venue {name!r}; {hint}")

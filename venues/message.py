@@ -1,10 +1,12 @@
 """What one frame says, in words that hold for every venue, and what a venue must be able to do.
 
-A venue is pure: bytes in, messages out; no I/O, no asyncio, no clock. Session, sealer and replay know only these names.
+A venue is pure: bytes in, messages out; no I/O, no asyncio, no clock. Session, sealer and replay know only
+these names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -33,7 +35,8 @@ Coverage: TypeAlias = Literal["sequenced", "id-only", "unsequenced"]
 """How completely a stream can prove itself: a checked chain; ids to dedupe by; nothing."""
 
 RefusalKind: TypeAlias = Literal["permanent", "not_open", "busy", "ignore", "server"]
-"""``permanent``: will not work until reference data changes. ``not_open``: retry slowly. ``busy``: rate limit, retry
+"""``permanent``: will not work until reference data changes. ``not_open``: retry slowly. ``busy``: rate
+limit, retry
 after a pause. ``ignore``: harmless. ``server``: the venue's own trouble, retry or reconnect."""
 
 
@@ -113,6 +116,10 @@ class Venue(Protocol):
     """One exchange's words."""
 
     name: str
+    symbols_path: str
+    """Path of the reference data on the REST host."""
+    min_req_interval_ns: int
+    """A request that follows another sooner than this on one connection is refused."""
 
     def inflate(self, payload: bytes) -> bytes:
         """Undo the venue's frame compression; bounded output. Raises ``venues.errors.InflateError``."""
@@ -131,9 +138,66 @@ class Venue(Protocol):
         ...
 
     def topic(self, symbol: str, feed: str) -> Topic:
-        """The topic of a symbol's feed. Raises ``venues.errors.UnknownFeed`` or ``BadSymbol`` (both name near ones)."""
+        """The topic of a symbol's feed. Raises ``venues.errors.UnknownFeed`` or ``BadSymbol`` (both name near
+        ones).
+        """
         ...
 
     def decode_instruments(self, body: bytes) -> list[Instrument]:
         """The reference-data reply. Raises ``venues.errors.DecodeError``."""
+        ...
+
+    def inexact_numbers(self, text: bytes) -> int:
+        """How many numbers of a frame a float64 cannot give back."""
+        ...
+
+    def plain(self, payload: bytes) -> bytes:
+        """The text of a frame that may or may not be compressed. Raises ``venues.errors.InflateError``."""
+        ...
+
+    def parse_topic(self, text: str) -> Topic | None:
+        """The topic the venue writes as ``text``; None for an unknown one."""
+        ...
+
+    def feeds(self) -> dict[str, str]:
+        """Every feed's name with a line about it."""
+        ...
+
+    def near_symbols(self, symbol: str, listed: Iterable[str]) -> list[str]:
+        """The ``listed`` symbols that resemble ``symbol``, best first, at most three."""
+        ...
+
+    def path(self, topic: Topic) -> str:
+        """The path on the venue's WebSocket host that serves the topic."""
+        ...
+
+    def req_supported(self, topic: Topic) -> bool:
+        """Whether the venue answers a request for the topic."""
+        ...
+
+    def sub(self, topic: Topic, request_id: RequestId = None) -> bytes:
+        """The text frame that subscribes to a topic."""
+        ...
+
+    def unsub(self, topic: Topic, request_id: RequestId = None) -> bytes:
+        """The text frame that ends a subscription."""
+        ...
+
+    def req(
+        self,
+        topic: Topic,
+        request_id: RequestId = None,
+        *,
+        start_s: int | None = None,
+        end_s: int | None = None,
+    ) -> bytes:
+        """The text frame that asks once for a topic's state. Raises ``venues.errors.BadRequest``."""
+        ...
+
+    def ping(self, value: int) -> bytes:
+        """The text frame that asks the venue for a pong."""
+        ...
+
+    def pong(self, value: int) -> bytes:
+        """The text frame that answers the venue's ping."""
         ...

@@ -1,1 +1,51 @@
+"""Huobi/HTX spot: its words, both ways. Hosts are the caller's business; everything here is pure."""
 
+from __future__ import annotations
+
+from bookreel.venues.huobi import compression, leftovers, reference, refusals, requests, topics
+from bookreel.venues.huobi.decode import decode
+from bookreel.venues.huobi.topics import FEEDS, Path
+from bookreel.venues.message import Topic
+
+__all__ = ["Huobi"]
+
+
+class Huobi:
+    """The :class:`bookreel.venues.message.Venue` of Huobi/HTX spot. It has no state: one is as good as another."""
+
+    name: str = "huobi"
+    symbols_path: str = reference.SYMBOLS_PATH
+    min_req_interval_ns: int = requests.MIN_REQ_INTERVAL_NS
+    klines_per_reply: int = requests.KLINES_PER_REPLY
+
+    inflate = staticmethod(compression.inflate)
+    plain = staticmethod(compression.plain)
+    decode = staticmethod(decode)
+    salvage_topic = staticmethod(compression.salvage_topic)
+    unknown_fields = staticmethod(leftovers.unknown_fields)
+    inexact_numbers = staticmethod(leftovers.inexact_numbers)
+    decode_instruments = staticmethod(reference.decode_instruments)
+    classify = staticmethod(refusals.classify)
+
+    topic = staticmethod(topics.make_topic)
+    parse_topic = staticmethod(topics.parse_topic)
+    check_symbol = staticmethod(topics.check_symbol)
+    near_symbols = staticmethod(topics.near_symbols)
+
+    sub = staticmethod(requests.sub)
+    unsub = staticmethod(requests.unsub)
+    req = staticmethod(requests.req)
+    ping = staticmethod(requests.ping)
+    pong = staticmethod(requests.pong)
+
+    def path(self, topic: Topic) -> Path:
+        """Where the topic is served: the incremental book on ``/feed``, all else on ``/ws``."""
+        return FEEDS[topic.feed].path
+
+    def req_supported(self, topic: Topic) -> bool:
+        """Whether the venue answers a ``req`` for the topic."""
+        return FEEDS[topic.feed].req
+
+    def feeds(self) -> dict[str, str]:
+        """Every feed's name with a line about it."""
+        return {feed.name: feed.about for feed in FEEDS.values()}
