@@ -25,6 +25,8 @@ COMMANDS: Final[dict[str, str]] = {
 }
 """Name to the line shown by `bookreel --help`; the code is in `bookreel.cli.<name>` as `command`."""
 
+HELP: Final = {"help_option_names": ["-h", "--help"]}
+
 EXAMPLES: Final = """\b
 Examples:
   bookreel demo
@@ -43,7 +45,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"bookreel.cli.{cmd_name.replace('import', 'import_')}").command
+        module = "import_" if cmd_name == "import" else cmd_name  # the one name that is a keyword
+        command = importlib.import_module(f"bookreel.cli.{module}").command
         assert isinstance(command, click.Command), "every module of the table has a command"
         return command
 
@@ -61,7 +64,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings=HELP)
 @click.version_option(package_name="bookreel", message="bookreel %(version)s")
 def cli() -> None:
     """Record an exchange's market data, prove what was recorded, rebuild the order book at any instant."""

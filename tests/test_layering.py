@@ -26,8 +26,8 @@ PURE = {
 }
 
 IMPURE_STDLIB = {
-    "asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "shutil", "signal", "socket",
-    "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib",
+    "asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "shutil", "signal",
+    "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib",
 }  # fmt: skip
 
 
@@ -84,12 +84,17 @@ def test_a_wrong_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert violations(package, path), text
 
 
+def assigned(tree: ast.Module) -> set[str]:
+    """Names that a module assigns at its top."""
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
 @pytest.mark.parametrize("package", ARROWS)
 def test_modules_say_what_is_public(package: str) -> None:
     for path in modules(package):
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), f"{path.relative_to(ROOT)} has no docstring"
-        names = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
-                 if isinstance(target, ast.Name)}  # fmt: skip
         if path.name != "__main__.py":
-            assert "__all__" in names, f"{path.relative_to(ROOT)} has no __all__"
+            assert "__all__" in assigned(tree), f"{path.relative_to(ROOT)} has no __all__"

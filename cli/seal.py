@@ -1,0 +1,31 @@
+"""`bookreel seal`: journal segments to Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bookreel.cli.options import archive_option, examples
+
+__all__ = ["command"]
+
+
+@click.command("seal", epilog=examples("bookreel seal --archive ./archive"))
+@archive_option()
+@click.option("--follow", is_flag=True, help="Go on until the recorder has stopped and everything is sealed.")
+def command(archive: Path, follow: bool) -> None:
+    """Turn closed journal segments into Parquet; a recorder does this by itself.
+
+    Interrupted anywhere, the next run gives the same files.
+    """
+    from bookreel.storage.seal import follow_seal, seal
+
+    report = follow_seal(archive) if follow else seal(archive)
+    if not report.segments:
+        click.echo("nothing to seal")
+        return
+    rows = ", ".join(f"{count:,} {table}" for table, count in sorted(report.rows.items()) if count)
+    click.echo(
+        f"sealed {report.segments} segments, {report.records:,} records, in {report.seconds:.1f} s: {rows}"
+    )

@@ -1,0 +1,315 @@
+"""An archive held against the truth: what a recorder made of an exchange that wrote down what really happened.
+
+Four questions, each with a count, so that "0 wrong" of 0 compared cannot hide:
+
+- is every book that was rebuilt the true one, by sequence number and as of an instant;
+- is every hole that was inflicted in the gap ledger;
+- is every gap in the ledger explained by something that happened;
+- is every trade recorded exactly once, outside gaps?
+"""
+
+from __future__ import annotations
+
+import bisect
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from bookreel.book.l2 import L2Book
+from bookreel.book.model import Delta, Levels
+from bookreel.replay import Archive
+
+__all__ = ["Audit", "audit"]
+
+SLACK_NS: Final = 1_000_000_000
+"""The exchange stamps when it sends, the recorder when it receives: a frame may wait that long in between."""
+
+AS_OF_SAMPLES: Final = 200
+"""Books asked for by instant; all are compared by sequence number."""
+
+STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence"})
+CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open", "silence"})
+
+Stream: TypeAlias = tuple[str, str]
+"""(symbol, feed)"""
+
+_SNAPSHOTS: Final = """
+SELECT epoch, seq, bids, asks, epoch_ns(ts_recv) FROM book_snapshots
+WHERE symbol = ? AND feed = ? AND pos = epoch AND source = 'refresh' ORDER BY pos
+"""
+_DELTAS: Final = """
+SELECT epoch, seq, epoch_ns(ts_recv), side, price, size FROM book_deltas
+WHERE symbol = ? AND feed = ? ORDER BY epoch, pos
+"""
+_GAPS: Final = """
+SELECT symbol, feed, cause, epoch_ns(start), epoch_ns("end") FROM gaps WHERE cause <> 'operator' ORDER BY start
+"""
+_COVERED: Final = """
+SELECT symbol, feed, epoch_ns(min(start)), epoch_ns(max(coalesce("end", '2262-01-01'::TIMESTAMP_NS))) FROM coverage(?)
+WHERE state = 'covered' GROUP BY ALL
+"""
+_TRADES: Final = "SELECT trade_seq, side, price, size FROM trades WHERE symbol = ?"
+
+
+class Audit(msgspec.Struct):
+    """Counts of one comparison. ``problems`` has a sentence for each thing that is wrong."""
+
+    books_compared: int = 0
+    books_as_of: int = 0
+    books_wrong: int = 0
+    books_in_gaps: int = 0
+    faults: dict[str, int] = {}
+    gaps_injected: int = 0
+    gaps_found: int = 0
+    gaps_recorded: int = 0
+    gaps_unexplained: int = 0
+    trades_true: int = 0
+    trades_recorded: int = 0
+    trades_in_gaps: int = 0
+    trades_recovered: int = 0
+    trades_missed: int = 0
+    trades_twice: int = 0
+    trades_unknown: int = 0
+    problems: list[str] = []
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was compared and nothing was wrong."""
+        return not self.problems and self.books_compared > 0 and self.trades_true > 0
+
+
+class _Hole(msgspec.Struct):
+    """A gap of the ledger."""
+
+    stream: Stream
+    cause: str
+    start: int
+    end: int | None
+    explained: bool = False
+
+    def near(self, t: int, until: int | None = None) -> bool:
+        """Whether it overlaps [t, until], give or take the slack."""
+        last = (t if until is None else until) + SLACK_NS
+        return self.start <= last and (self.end is None or t - SLACK_NS <= self.end)
+
+
+class _Truth(msgspec.Struct):
+    """A truth file, sorted out."""
+
+    books: dict[Stream, list[dict[str, Any]]]
+    trades: dict[str, dict[int, dict[str, Any]]]
+    faults: list[dict[str, Any]]
+    subscriptions: list[dict[str, Any]]
+
+
+def audit(archive: Path, truth: Path, *, seed: int = 1) -> Audit:
+    """Compare an archive with a truth file. Raises what :class:`Archive` raises for an unreadable one."""
+    result = Audit()
+    told = _read(truth)
+    with Archive(archive) as opened:
+        symbols = [symbol for symbol in opened.symbols() if symbol]
+        holes = defaultdict(list)
+        for symbol, feed, cause, start, end in opened.sql(_GAPS).fetchall():
+            holes[symbol, feed].append(_Hole((symbol, feed), cause, start, end))
+        covered: dict[Stream, tuple[int, int]] = {}
+        for symbol in symbols:
+            for _, feed, since, until in opened.sql(_COVERED, [symbol]).fetchall():
+                covered[symbol, feed] = since, until
+        instants = [found for stream in sorted(told.books) for found in _books(opened, stream, told, result)]
+        _as_of(opened, random.Random(seed).sample(instants, min(AS_OF_SAMPLES, len(instants))), result)
+        _gaps(told, holes, covered, result)
+        for symbol in symbols:
+            _trades(opened, symbol, told, holes, covered, result)
+    return result
+
+
+def _read(path: Path) -> _Truth:
+    truth = _Truth(defaultdict(list), defaultdict(dict), [], [])
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    with path.open("rb") as file:
+        for text in file:
+            line = decode(text)
+            match line["type"]:
+                case "book":
+                    truth.books[line["symbol"], line["feed"]].append(line)
+                case "trade":
+                    truth.trades[line["symbol"]][line["trade_seq"]] = line
+                case "fault":
+                    truth.faults.append(line)
+                case "sub" | "unsub" | "connect" | "close":
+                    truth.subscriptions.append(line)
+    return truth
+
+
+def _levels(pairs: Iterable[Any]) -> Levels:
+    return [(float(price), float(size)) for price, size in pairs]
+
+
+def _books(
+    archive: Archive, stream: Stream, truth: _Truth, result: Audit
+) -> Iterator[tuple[Stream, int, Any]]:
+    """Compare each true book by sequence number; yield (stream, an instant when it was the book, the truth)."""
+    lines = sorted(truth.books[stream], key=lambda line: line["seq"])
+    seqs = [line["seq"] for line in lines]
+    deltas = defaultdict(list)
+    for epoch, *delta in archive.sql(_DELTAS, list(stream)).fetchall():
+        deltas[epoch].append(delta)
+    compared = set()
+    for epoch, first, bids, asks, ts_recv in archive.sql(_SNAPSHOTS, list(stream)).fetchall():
+        book = L2Book()
+        book.load(
+            [(level["price"], level["size"]) for level in bids], [(x["price"], x["size"]) for x in asks]
+        )
+        steps = _steps(deltas[epoch], first, ts_recv)
+        known, since = first, ts_recv
+        for seq, at, changes in steps:
+            # Every true book from the last applied delta up to this one is the book as it stands now.
+            for index in range(bisect.bisect_left(seqs, known), bisect.bisect_left(seqs, seq)):
+                _compare(book, lines[index], stream, result)
+                compared.add(index)
+                yield stream, since, lines[index]
+            book.apply(changes)
+            known, since = seq, at
+        index = bisect.bisect_left(seqs, known)
+        if index < len(seqs) and seqs[index] == known and index not in compared:
+            _compare(book, lines[index], stream, result)
+            compared.add(index)
+            yield stream, since, lines[index]
+    result.books_in_gaps += len(lines) - len(compared)
+
+
+def _steps(rows: list[Any], first: int, ts_recv: int) -> Iterator[tuple[int, int, Delta]]:
+    """Rows of one epoch as deltas: (seq, instant from which it was part of the book, delta)."""
+    sides: dict[int, tuple[int, Levels, Levels]] = {}
+    for seq, at, side, price, size in rows:
+        if seq > first:
+            _, bids, asks = sides.setdefault(seq, (max(at, ts_recv), [], []))
+            if side is not None:
+                (bids if side == "bid" else asks).append((price, size))
+    for seq, (at, bids, asks) in sides.items():
+        yield seq, at, Delta("", "", 0, seq, 0, bids, asks)
+
+
+def _compare(book: L2Book, line: dict[str, Any], stream: Stream, result: Audit) -> None:
+    result.books_compared += 1
+    if book.top() != (_levels(line["bids"]), _levels(line["asks"])):
+        result.books_wrong += 1
+        result.problems.append(
+            f"the book of {stream[0]} {stream[1]} at seq {line['seq']} is not the true one"
+        )
+
+
+def _as_of(archive: Archive, sample: list[tuple[Stream, int, Any]], result: Audit) -> None:
+    for (symbol, feed), instant, line in sample:
+        book = archive.book(symbol, at=instant, feed=feed)
+        result.books_as_of += 1
+        true = (_levels(line["bids"]), _levels(line["asks"]))
+        # An empty delta moves the true number on without changing the book, so the older number is right too.
+        fits = book.seq is not None and book.seq <= line["seq"] and (list(book.bids), list(book.asks)) == true
+        if not (book.valid and (fits or book.seq is None or book.seq > line["seq"])):
+            result.books_wrong += 1
+            told = "not the true one" if book.valid else "said to be inside a gap, but it is not"
+            result.problems.append(f"book({symbol!r}, at={instant}, feed={feed!r}) is {told}")
+
+
+def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any]]]:
+    """Each (stream, fault) of the faults that cost a stream something."""
+    events = sorted(truth.subscriptions + truth.faults, key=lambda line: line["t"])
+    topics: dict[int, set[str]] = defaultdict(set)
+    for event in events:
+        conn: int = event["conn"]
+        match event["type"]:
+            case "sub":
+                topics[conn].add(event["topic"])
+            case "unsub":
+                topics[conn].discard(event["topic"])
+            case "close":
+                topics.pop(conn, None)
+            case "fault" if "topic" in event and event["kind"] in STREAM_FAULTS:
+                yield _stream(event["topic"]), event
+            case "fault" if event["kind"] in CONNECTION_FAULTS:
+                for topic in sorted(topics[conn]):
+                    yield _stream(topic), event
+
+
+def _stream(topic: str) -> Stream:
+    _, symbol, feed = topic.split(".", 2)
+    return symbol, feed
+
+
+def _gaps(
+    truth: _Truth, holes: dict[Stream, list[_Hole]], covered: dict[Stream, tuple[int, int]], result: Audit
+) -> None:
+    result.faults = dict(Counter(fault["kind"] for fault in truth.faults))
+    for stream, fault in _inflicted(truth):
+        since, until = covered.get(stream, (fault["t"], 0))
+        near = [hole for hole in holes[stream] if hole.near(fault["t"], fault.get("until"))]
+        for hole in near:
+            hole.explained = True
+        # A stream that was not covered yet, or no more, had nothing to lose.
+        if not near and not since + SLACK_NS < fault["t"] < until - SLACK_NS:
+            continue
+        result.gaps_injected += 1
+        if near:
+            result.gaps_found += 1
+        else:
+            result.problems.append(f"{fault['kind']} of {' '.join(stream)} at {fault['t']} is not in gaps")
+    misfits = [fault for fault in truth.faults if fault["kind"].endswith("_snapshot")]
+    for stream, ledger in holes.items():
+        for hole in ledger:
+            result.gaps_recorded += 1
+            fits = hole.cause == "misaligned" and any(
+                stream == (fault.get("symbol"), fault.get("feed")) and hole.near(fault["t"])
+                for fault in misfits
+            )
+            if not hole.explained and not fits:
+                result.gaps_unexplained += 1
+                result.problems.append(
+                    f"gap of {' '.join(stream)} ({hole.cause}) at {hole.start} is explained by nothing"
+                )
+
+
+def _trades(
+    archive: Archive,
+    symbol: str,
+    truth: _Truth,
+    holes: dict[Stream, list[_Hole]],
+    covered: dict[Stream, tuple[int, int]],
+    result: Audit,
+) -> None:
+    stream = symbol, "trade.detail"
+    if stream not in covered:
+        return
+    since, until = covered[stream]
+    true = truth.trades[symbol]
+    oldest = min(true, default=0)
+    recorded: Counter[int] = Counter()
+    for trade_seq, side, price, size in archive.sql(_TRADES, [symbol]).fetchall():
+        if trade_seq < oldest:
+            continue  # from before the exchange began to tell the truth
+        recorded[trade_seq] += 1
+        line = true.get(trade_seq)
+        if line is None or (line["side"], line["price"], line["size"]) != (side, price, size):
+            result.trades_unknown += 1
+            result.problems.append(f"trade {trade_seq} of {symbol} never happened like that")
+    result.trades_recorded += len(recorded)
+    for trade_seq, count in recorded.items():
+        if count > 1:
+            result.trades_twice += 1
+            result.problems.append(f"trade {trade_seq} of {symbol} is recorded {count} times")
+    for trade_seq, line in true.items():
+        if not since + SLACK_NS < line["t"] < until - SLACK_NS:
+            continue
+        result.trades_true += 1
+        inside = any(hole.near(line["t"]) for hole in holes[stream])
+        if trade_seq in recorded:
+            result.trades_recovered += inside
+        elif inside:
+            result.trades_in_gaps += 1
+        else:
+            result.trades_missed += 1
+            result.problems.append(f"trade {trade_seq} of {symbol} at {line['t']} is missing outside gaps")
