@@ -1,0 +1,435 @@
+"""Which streams are covered at a point of the journal, on which line, and which holes are open.
+
+A stream is one (symbol, feed). It is *on* a line from the venue's ack, or from its first message where no ack
+was seen, until the line is lost, the subscription ends or the recorder stops. Streams come in two kinds:
+
+*plain*
+    The venue's numbering proves nothing. A hole opens when the line is lost or a frame that may have been the
+    stream's cannot be read, and ends with the next ack or message.
+*sequenced*
+    :class:`~bookreel.book.sync.BookSync` watches the chain and keeps the hole. A frame that cannot be read only
+    makes the stream suspect: an unbroken chain proves that it was not missed.
+
+So a hole begins here in one of these ways, always with the last instant that is known to be good:
+
+====================================  ====================================  ==============================
+what the journal says                 which streams                         start
+====================================  ====================================  ==============================
+``disconnect``, or a new connect      all on the line                       line's last frame
+``silence``                           those named                           stream's last message
+frame that cannot be read             the one it names, else all on the     line's last good frame
+                                      line
+damaged journal                       all on any line                       record before the damage
+``start`` without a ``stop``          all on any line                       record before it
+``stop``, unsub, ``operator``         these have *ended*: no hole until     line's last frame (unsub: its ack)
+disconnect                            they are subscribed again
+====================================  ====================================  ==============================
+
+A hole that is open already keeps its cause and start, so that one real hole is one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from bookreel.book.model import Cause, Gap
+from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
+from bookreel.venues.message import RequestId, Topic
+
+__all__ = ["Line", "LineState", "Run", "Stream", "StreamState", "Streams"]
+
+REQUESTS_MAX: Final = 1024
+"""Unanswered requests remembered for each line; older ones stay without a topic when they are refused."""
+
+_INT64: Final = 2**63
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The newest run of a stream. ``first``: when the stream was good for the first time ever; ``start``: when
+    this run began; ``end``: when it ended, None if it goes on (all receive times, ns). ``epoch``: position of the
+    frame that began it.
+    """
+
+    symbol: str
+    feed: str
+    conn: str
+    epoch: int
+    first: int
+    start: int
+    end: int | None
+
+
+class LineState(msgspec.Struct):
+    """A :class:`Line` for a checkpoint."""
+
+    conn: str
+    epoch: int
+    last_ts: int
+    good_ts: int
+    requests: list[tuple[RequestId, Topic]]
+
+
+class StreamState(msgspec.Struct):
+    """A :class:`Stream` for a checkpoint."""
+
+    topic: Topic
+    conn: str | None
+    line: str
+    ended: bool
+    run: int | None
+    first: int | None
+    since: int
+    last_ts: int
+    last_seq: int | None
+    keyframe_ts: int
+    gap: OpenGap | None
+    suspicion: tuple[Cause, int] | None
+    sync: SyncState | None
+
+
+class Line:
+    """One connection of a line. ``last_ts``: receive time (ns) of its last frame; ``good_ts``: of the last one that
+    could be read.
+    """
+
+    __slots__ = ("conn", "epoch", "good_ts", "last_ts", "requests")
+
+    def __init__(self, conn: str, epoch: int, ts_recv: int) -> None:
+        self.conn = conn
+        self.epoch = epoch
+        self.last_ts = ts_recv
+        self.good_ts = ts_recv
+        self.requests: dict[RequestId, Topic] = {}
+
+    def asked(self, request_id: RequestId, topic: Topic) -> None:
+        """A request for ``topic`` went out."""
+        # Nobody needs an id beyond 64 bits, and a checkpoint cannot hold one.
+        if request_id is not None and (isinstance(request_id, str) or -_INT64 <= request_id < _INT64):
+            self.requests[request_id] = topic
+            if len(self.requests) > REQUESTS_MAX:
+                del self.requests[next(iter(self.requests))]
+
+    def answered(self, request_id: RequestId) -> Topic | None:
+        """The topic of the request that this answers."""
+        return self.requests.pop(request_id, None)
+
+
+class Stream:
+    """One (symbol, feed). ``line`` is None while it is not subscribed; ``sync`` is None for a plain one."""
+
+    __slots__ = (
+        "conn",
+        "ended",
+        "first",
+        "gap",
+        "keyframe_ts",
+        "last_seq",
+        "last_ts",
+        "line",
+        "run",
+        "since",
+        "suspicion",
+        "sync",
+        "topic",
+        "wanted",
+    )
+
+    def __init__(self, topic: Topic, *, wanted: bool = True) -> None:
+        self.topic = topic
+        self.wanted = wanted
+        self.sync = BookSync(topic.symbol, topic.feed) if topic.coverage == "sequenced" else None
+        self.line: Line | None = None
+        self.conn = ""
+        self.ended = False
+        self.run: int | None = None
+        self.first: int | None = None
+        self.since = 0
+        self.last_ts = 0
+        self.last_seq: int | None = None
+        self.keyframe_ts = 0
+        # A plain stream's hole; of a sequenced one only a hole from before its first run.
+        self.gap: OpenGap | None = None
+        # Of a sequenced stream: why it may have missed something, and the last instant known good then.
+        self.suspicion: tuple[Cause, int] | None = None
+
+    @property
+    def hole(self) -> OpenGap | None:
+        """What is missing now, also where the stream has ended."""
+        return self.sync.gap if self.sync is not None and self.sync.gap is not None else self.gap
+
+
+class Streams:
+    """All lines and streams of a journal. ``closed`` is called with each hole that ends, the position of the record
+    that ended it, and its receive time (ns). ``wanted`` says whose rows are asked for.
+    """
+
+    def __init__(self, closed: Callable[[Gap, int, int], None], wanted: Callable[[str], bool]) -> None:
+        self._closed = closed
+        self._wanted = wanted
+        self._lines: dict[str, Line] = {}
+        self._streams: dict[tuple[str, str], Stream] = {}
+        self.forgotten: int | None = None
+        """Set where the state before the journal's first record is lost: its last receive time (ns). Each stream then
+        begins with a ``corrupt`` hole."""
+
+    # Lines
+
+    def line(self, conn: str, epoch: int, ts_recv: int) -> Line:
+        """The connection a record of (``conn``, ``epoch``) belongs to."""
+        line = self._lines.get(conn)
+        if line is None or line.epoch != epoch:
+            line = self.connected(conn, epoch, ts_recv)
+        return line
+
+    def connected(self, conn: str, epoch: int, ts_recv: int) -> Line:
+        """A line connected anew; its last connection, should nobody have said that it ended, has ended."""
+        self.disconnected(conn, "disconnect")
+        line = self._lines[conn] = Line(conn, epoch, ts_recv)
+        return line
+
+    def disconnected(self, conn: str, cause: Cause) -> None:
+        """A line's connection is gone."""
+        line = self._lines.pop(conn, None)
+        for stream in self._on(line):
+            self._leave(stream, cause, line.last_ts if line is not None else stream.last_ts)
+
+    def stopped(self) -> None:
+        """The recorder stopped in order."""
+        for conn in list(self._lines):
+            self.disconnected(conn, "operator")
+
+    def crashed(self, ts_good: int) -> None:
+        """The recorder died after its record of ``ts_good``."""
+        for stream in self._covered():
+            self._leave(stream, "crash_tail", ts_good)
+        self._lines.clear()
+
+    # Subscriptions
+
+    def find(self, topic: Topic) -> Stream:
+        """The stream of a topic, made when it is new."""
+        key = (topic.symbol, topic.feed)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = Stream(topic, wanted=self._wanted(topic.symbol))
+        return stream
+
+    def subscribed(self, topic: Topic, line: Line, pos: int, ts_recv: int) -> None:
+        """The venue acknowledged a subscription."""
+        stream = self.find(topic)
+        if stream.line is None:
+            self._begin(stream, line, pos, ts_recv, None)
+        elif stream.line is not line:
+            # The subscription moves. A plain stream was whole until now; a chain may differ between connections.
+            if stream.sync is not None:
+                self._leave(stream, "operator", stream.line.last_ts)
+            self._begin(stream, line, pos, ts_recv, None)
+        elif stream.gap is not None and stream.sync is None:
+            self._begin(stream, line, pos, ts_recv, None)
+
+    def unsubscribed(self, topic: Topic, line: Line, ts_recv: int) -> None:
+        """The venue acknowledged the end of a subscription."""
+        stream = self.find(topic)
+        if stream.line is line:
+            self._leave(stream, "operator", ts_recv)
+
+    def silent(self, conn: str, texts: Iterable[str]) -> None:
+        """The streams of these topic texts are dead, although their line is alive."""
+        dead = set(texts)
+        for stream in self._on(self._lines.get(conn)):
+            if stream.topic.text in dead:
+                self._leave(stream, "silence", stream.last_ts)
+
+    def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
+        """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the
+        stream is subscribed on another line, and this is not part of it.
+        """
+        if stream.line is None or (stream.gap is not None and stream.line is line and stream.sync is None):
+            self._begin(stream, line, pos, ts_recv, seq)
+        return stream.line is line
+
+    # Damage
+
+    def undecodable(self, line: Line, topic: Topic | None, ts_recv: int) -> None:
+        """A frame of ``line`` could not be read; ``topic`` where its beginning still told."""
+        named = None if topic is None else self._streams.get((topic.symbol, topic.feed))
+        for stream in self._on(line) if topic is None else [] if named is None else [named]:
+            if stream.line is line:
+                self._doubt(stream, "decode_error", line.good_ts, ts_recv)
+
+    def damaged(self, ts_good: int) -> None:
+        """Records after the one of ``ts_good`` are lost."""
+        for stream in self._covered():
+            self._doubt(stream, "corrupt", ts_good, ts_good)
+
+    # Books
+
+    def adopted(self, stream: Stream, pos: int, ts_recv: int) -> None:
+        """A sequenced stream's book is right from record ``pos`` on."""
+        sync = stream.sync
+        assert sync is not None, "only a sequenced stream adopts a snapshot"
+        if sync.closed is not None:
+            self._closed(sync.closed, pos, ts_recv)
+        elif stream.gap is not None:
+            self._close(stream, pos, ts_recv, sync.last_seq)
+        stream.gap = None
+        stream.suspicion = None
+        self._run(stream, pos, ts_recv)
+
+    def delta_outcome(self, stream: Stream, outcome: Outcome) -> None:
+        """A suspect stream's chain was looked at: whole or broken, the suspicion is settled."""
+        if outcome is not Outcome.DUPLICATE:
+            stream.suspicion = None
+
+    # Answers
+
+    def open_gaps(self) -> list[Gap]:
+        """Holes that have not ended, of streams that are still wanted by the recorder."""
+        return [
+            _gap(stream, stream.hole, None, None, None)
+            for stream in self._streams.values()
+            if stream.hole is not None and not stream.ended and stream.wanted
+        ]
+
+    def runs(self) -> list[Run]:
+        """The newest run of each stream that was ever good."""
+        found: list[Run] = []
+        for stream in self._streams.values():
+            epoch = stream.run if stream.sync is None else stream.sync.epoch
+            if epoch is None or stream.first is None or not stream.wanted:
+                continue
+            hole = stream.hole
+            end = None if hole is None else hole.start
+            topic = stream.topic
+            found.append(Run(topic.symbol, topic.feed, stream.conn, epoch, stream.first, stream.since, end))
+        return found
+
+    def checkpoint(self) -> tuple[list[LineState], list[StreamState]]:
+        """Everything, to go on from later with :meth:`restore`."""
+        lines = [
+            LineState(line.conn, line.epoch, line.last_ts, line.good_ts, list(line.requests.items()))
+            for line in self._lines.values()
+        ]
+        streams = [
+            StreamState(
+                topic=stream.topic,
+                conn=None if stream.line is None else stream.line.conn,
+                line=stream.conn,
+                ended=stream.ended,
+                run=stream.run,
+                first=stream.first,
+                since=stream.since,
+                last_ts=stream.last_ts,
+                last_seq=stream.last_seq,
+                keyframe_ts=stream.keyframe_ts,
+                gap=stream.gap,
+                suspicion=stream.suspicion,
+                sync=None if stream.sync is None else stream.sync.checkpoint(),
+            )
+            for stream in self._streams.values()
+        ]
+        return lines, streams
+
+    def restore(self, lines: Iterable[LineState], streams: Iterable[StreamState]) -> None:
+        """Go on where :meth:`checkpoint` was called."""
+        for saved in lines:
+            line = self._lines[saved.conn] = Line(saved.conn, saved.epoch, saved.last_ts)
+            line.good_ts = saved.good_ts
+            line.requests = dict(saved.requests)
+        for kept in streams:
+            stream = self.find(kept.topic)
+            stream.line = None if kept.conn is None else self._lines[kept.conn]
+            stream.conn = kept.line
+            stream.ended = kept.ended
+            stream.run = kept.run
+            stream.first = kept.first
+            stream.since = kept.since
+            stream.last_ts = kept.last_ts
+            stream.last_seq = kept.last_seq
+            stream.keyframe_ts = kept.keyframe_ts
+            stream.gap = kept.gap
+            stream.suspicion = kept.suspicion
+            if kept.sync is not None:
+                stream.sync = BookSync.restore(kept.sync)
+
+    # Steps of the above
+
+    def _on(self, line: Line | None) -> Iterator[Stream]:
+        return (s for s in self._streams.values() if line is not None and s.line is line)
+
+    def _covered(self) -> Iterator[Stream]:
+        return (stream for stream in self._streams.values() if stream.line is not None)
+
+    def _begin(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> None:
+        """The stream is on ``line`` from record ``pos`` on."""
+        moved = stream.line is not None and stream.line is not line
+        stream.line = line
+        stream.ended = False
+        if self.forgotten is not None and stream.first is None and stream.gap is None:
+            stream.gap = OpenGap(line.conn, None, "corrupt", None, None, self.forgotten)
+        if stream.sync is not None:
+            stream.conn = line.conn
+            stream.sync.subscribed(line.conn)
+            return
+        if stream.gap is not None:
+            self._close(stream, pos, ts_recv, seq)
+        elif moved:
+            stream.conn = line.conn
+            return
+        stream.conn = line.conn
+        self._run(stream, pos, ts_recv)
+
+    def _run(self, stream: Stream, pos: int, ts_recv: int) -> None:
+        stream.run = pos
+        stream.since = stream.last_ts = ts_recv
+        if stream.first is None:
+            stream.first = ts_recv
+
+    def _leave(self, stream: Stream, cause: Cause, ts_good: int) -> None:
+        """The stream is on no line any more and was good until ``ts_good``."""
+        stream.line = None
+        if stream.suspicion is not None:
+            cause, ts_good = stream.suspicion
+            stream.suspicion = None
+        whole = stream.hole is None
+        if stream.sync is not None:
+            stream.sync.lost(cause, ts_good)
+        elif whole:
+            self._open(stream, cause, ts_good)
+        stream.ended = whole and cause == "operator" and stream.hole is not None
+
+    def _doubt(self, stream: Stream, cause: Cause, ts_good: int, ts_recv: int) -> None:
+        """The stream may have missed something after ``ts_good``."""
+        if stream.sync is None:
+            if stream.gap is None:
+                self._open(stream, cause, ts_good)
+        elif stream.sync.valid and stream.suspicion is None:
+            stream.suspicion = (cause, ts_good)
+            stream.sync.suspect(cause, max(ts_recv, stream.sync.last_ts))
+
+    def _open(self, stream: Stream, cause: Cause, ts_good: int) -> None:
+        stream.gap = OpenGap(stream.conn, stream.run, cause, stream.last_seq, None, ts_good)
+
+    def _close(self, stream: Stream, pos: int, ts_recv: int, seq: int | None) -> None:
+        assert stream.gap is not None, "only an open hole can end"
+        gap, stream.gap = stream.gap, None
+        self._closed(_gap(stream, gap, seq, ts_recv, pos), pos, ts_recv)
+
+
+def _gap(stream: Stream, hole: OpenGap | None, seq: int | None, end: int | None, pos: int | None) -> Gap:
+    assert hole is not None, "a gap is made of a hole"
+    return Gap(
+        symbol=stream.topic.symbol,
+        feed=stream.topic.feed,
+        conn=hole.conn,
+        epoch=hole.epoch,
+        cause=hole.cause,
+        last_seq=hole.last_seq,
+        next_seq=hole.next_seq if seq is None else seq,
+        start=hole.start,
+        end=end,
+        repaired_by=pos,
+    )
