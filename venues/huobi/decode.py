@@ -49,6 +49,8 @@ from bookreel.venues.message import (
 __all__ = ["decode"]
 
 _PUSH: Final = b'{"ch":"'
+_PUSH_NAME_END: Final = len(_PUSH) + 80
+"""No topic's name is longer, and what is longer must not be remembered."""
 _NS_PER_MS: Final = 1_000_000
 _NS_PER_S: Final = 1_000_000_000
 _INT64_MAX: Final = 2**63 - 1
@@ -71,7 +73,8 @@ def decode(text: bytes) -> Message:
     ``ts_event`` of an event is 0 where neither it nor its envelope has a time (old replies). Raises ``DecodeError``.
     """
     if text.startswith(_PUSH):
-        route = _route(text[7 : text.find(b'"', 7)])
+        end = text.find(b'"', len(_PUSH), _PUSH_NAME_END)
+        route = _route(text[len(_PUSH) : end]) if end > 0 else None
         if route is not None:
             try:
                 return route[1](text, route[0])
@@ -101,8 +104,10 @@ def _decode_any(text: bytes) -> Message:
     if frame.action != wire.ABSENT or frame.op != wire.ABSENT or frame.code != wire.ABSENT:
         return Unknown("a frame of the private protocols", frame.ch, ts_event)
     if frame.ch is not None:
-        route = _route(frame.ch.encode())
-        return Unknown("unknown topic", frame.ch, ts_event) if route is None else route[1](text, route[0])
+        topic = parse_topic(frame.ch)
+        if topic is None:
+            return Unknown("unknown topic", frame.ch, ts_event)
+        return _PUSHES[FEEDS[topic.feed].family](text, topic)
     if frame.rep is not None:
         return _reply(frame, frame.rep, ts_event)
     if frame.subbed != wire.ABSENT:
@@ -202,7 +207,7 @@ def _push_depth(text: bytes, topic: Topic) -> Message:
     ts = frame.ts * _NS_PER_MS
     if frame.update:
         # Read as a whole book it would empty the one we have.
-        return Unknown("changes of a depth, which venues sent until 2019", topic.text, ts)
+        return Unknown("changes of a depth, not a whole one", topic.text, ts)
     source: SnapshotSource = "push" if frame.status is None else "refresh"
     return Data(topic, ts, [_depth_image(frame.tick, topic, ts, source)])
 

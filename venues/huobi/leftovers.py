@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from decimal import Decimal
 from typing import Final
@@ -17,6 +18,8 @@ __all__ = ["inexact_numbers", "unknown_fields"]
 _object: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _string: Final = msgspec.json.Decoder(str).decode
+_NAME_MAX: Final = 128
+"""Longer than any topic's name in quotes; what is longer is not remembered."""
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -104,35 +107,54 @@ def _beyond(keys: dict[str, Raw], known: frozenset[str], label: str) -> list[str
 
 
 def _family(name: Raw) -> Family | None:
+    return _family_of(bytes(name)) if len(name) <= _NAME_MAX else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _family_of(name: bytes) -> Family | None:
     topic = parse_topic(_string(name))
     return None if topic is None else FEEDS[topic.feed].family
 
 
-_LONG: Final = re.compile(rb"[0-9.]{17,}|[0-9]{16,}[eE]|[eE]-[0-9]{3}")
-"""Where a float64 could fall short: 16 digits or more, or a number close to the smallest."""
+_FLAT: Final = bytes(ord("0") if byte in b"0123456789." else byte for byte in range(256))
+_RUN: Final = b"0" * 16
+"""15 significant digits survive any float64 but the very smallest: only a longer run can lose some."""
 
-_NUMBER: Final = re.compile(
-    rb'(?<![0-9.eE+"-])(?<!"id":)"?(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![0-9.eE+-])'
-)
+_NUMBER: Final = re.compile(rb"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_JUNK: Final = re.compile(rb"[0-9.]*")
+_TINY: Final = re.compile(rb"[0-9.]{1,15}[eE]-3[0-9]{2}")
 
 
 def inexact_numbers(text: bytes) -> int:
     """How many numbers with a point or an exponent lose digits as a float64. Whole numbers (ids) do not count.
 
-    Trailing zeros are no loss. A quoted number (the documentation's bbo) counts like a bare one.
+    Trailing zeros are no loss. A quoted number (the documentation's bbo) counts like a bare one, an ``id`` never.
     """
-    if _LONG.search(text) is None:
-        return 0
-    return sum(_is_inexact(match[1]) for match in _NUMBER.finditer(text))
+    count = 0
+    # Most frames have no long run at all, and a trade's only one is its id: no number is looked at without need.
+    flat = text.translate(_FLAT)
+    at = flat.find(_RUN)
+    while at >= 0:
+        token = _NUMBER.match(text, at)
+        if token is not None and not token[0].isdigit() and not text.endswith((b'"id":', b'"id":"'), 0, at):
+            count += _is_inexact(token[0])
+        at = flat.find(_RUN, _junk_end(text, at if token is None else token.end()))
+    if b"E-3" in text or b"e-3" in text:
+        tiny = [token[0] for token in _TINY.finditer(text)]
+        count += sum(
+            _is_inexact(token) for token in tiny if len(token.lower().partition(b"e")[0]) < len(_RUN)
+        )
+    return count
+
+
+def _junk_end(text: bytes, at: int) -> int:
+    """Where a run of digits and points ends that is no number, so that it costs one step, not one a byte."""
+    junk = _JUNK.match(text, at)
+    assert junk is not None, "the pattern matches the empty text"
+    return junk.end()
 
 
 def _is_inexact(token: bytes) -> bool:
-    if not (b"." in token or b"e" in token or b"E" in token):
-        return False
-    if (
-        len(token) < 16 and b"-3" not in token
-    ):  # 15 significant digits survive any but the very smallest float64
-        return False
     number = token.decode()
     try:
         return Decimal(number) != Decimal(repr(float(number)))
