@@ -1,0 +1,138 @@
+"""Where things are inside an archive, and the file that says that a folder is one."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bookreel.storage.disk import Disk, write_whole
+from bookreel.storage.errors import NotAnArchive, UnknownFormat
+
+__all__ = ["FORMAT", "Layout", "Meta", "check_free", "create_archive", "read_meta"]
+
+FORMAT: Final = 1
+"""The archive format that this version writes, and the newest that it reads."""
+
+_META_LIMIT: Final = 64 * 1024
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of ``archive.json``, written once.
+
+    ``venue``: the first one recorded here; records name their line, so further ones may follow. ``created_ns``: wall clock, ns UTC.
+    ``id``: 16 hex digits drawn when the archive was made; it seeds the records' checksums, so that bytes which came in over the network
+    can never pass for a record.
+    """
+
+    format: int
+    venue: str
+    created_ns: int
+    id: str = "0" * 16
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Every path of an archive, from its root."""
+
+    root: Path
+
+    @property
+    def meta(self) -> Path:
+        return self.root / "archive.json"
+
+    @property
+    def owner_lock(self) -> Path:
+        return self.root / "owner.lock"
+
+    @property
+    def seal_lock(self) -> Path:
+        return self.root / "seal.lock"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal"
+
+    @property
+    def parquet(self) -> Path:
+        return self.root / "parquet"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.journal, self.parquet, self.manifest, self.state)
+
+    def segment(self, first_pos: int) -> Path:
+        """The journal segment whose first record has this position."""
+        return self.journal / f"{first_pos:016d}.seg"
+
+    def table_file(self, table: str, venue: str, date: str, segment: str) -> Path:
+        """A sealed file; ``segment`` is the stem of the journal segment, ``date`` is YYYY-MM-DD in UTC."""
+        return self.parquet / table / f"venue={venue}" / f"date={date}" / f"{segment}.parquet"
+
+    def manifest_entry(self, segment: str) -> Path:
+        return self.manifest / f"{segment}.json"
+
+    def state_file(self, segment: str) -> Path:
+        return self.state / f"{segment}.state"
+
+
+def read_meta(archive: Path, disk: Disk) -> Meta:
+    """What ``archive.json`` says. Raises NotAnArchive, UnknownFormat."""
+    path = Layout(archive).meta
+    try:
+        file = disk.open(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotAnArchive(archive, "it has no archive.json") from None
+    try:
+        content = file.read(0, _META_LIMIT)
+    finally:
+        file.close()
+    try:
+        form = msgspec.json.decode(content, type=_Form).format
+        if form > FORMAT:
+            raise UnknownFormat(path, form, FORMAT)
+        return msgspec.json.decode(content, type=Meta)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotAnArchive(archive, f"its archive.json cannot be read ({error})") from error
+
+
+class _Form(msgspec.Struct):
+    """The one key that every version of the file has."""
+
+    format: int
+
+
+def create_archive(
+    archive: Path, venue: str, created_ns: int, disk: Disk, archive_id: bytes | None = None
+) -> Meta:
+    """Makes the folders, and ``archive.json`` as the last thing; what an interrupted attempt left is completed.
+
+    ``archive_id``: 8 bytes; None draws them.
+    """
+    layout = Layout(archive)
+    for folder in layout.folders:
+        disk.make_folder(folder)
+    identity = secrets.token_bytes(8) if archive_id is None else archive_id
+    assert len(identity) == 8, "an archive's id has 8 bytes"
+    meta = Meta(format=FORMAT, venue=venue, created_ns=created_ns, id=identity.hex())
+    write_whole(disk, layout.meta, msgspec.json.encode(meta) + b"\n")
+    return meta
+
+
+def check_free(archive: Path, disk: Disk) -> None:
+    """Raises NotAnArchive if the folder holds anything that an archive, even half made, does not."""
+    layout = Layout(archive)
+    known = {path.name for path in (*layout.folders, layout.meta, layout.owner_lock, layout.seal_lock)}
+    known.add(layout.meta.name + ".new")
+    strange = [name for name in disk.names(archive) if name not in known]
+    if strange:
+        raise NotAnArchive(archive, f"it has no archive.json but holds {strange[0]!r}")

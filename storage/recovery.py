@@ -1,0 +1,162 @@
+"""Taking an archive for writing: own it, check or create it, and learn where positions go on.
+
+Nothing that is there is changed: a leftover segment is read whole and left to the sealer. Damage in it is registered by an event
+in the new segment, once, however often the archive is opened before that segment is sealed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bookreel.storage.disk import Disk, Lock
+from bookreel.storage.errors import ArchiveOwned, NotAnArchive
+from bookreel.storage.layout import Layout, Meta, check_free, create_archive, read_meta
+from bookreel.storage.record import Direction, Kind, Record, decode_event
+from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
+
+__all__ = ["Recovery", "claim", "recover"]
+
+_NOTE_BYTES_MAX = 4096
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """``next_pos``: the first position to give out. ``events``: facts of the ``recovery`` events still to be registered."""
+
+    next_pos: int
+    events: list[dict[str, Any]]
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    """What the owner leaves in the lock file. ``started_ns``: wall clock, ns UTC."""
+
+    pid: int
+    started_ns: int
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """The one fact of a manifest entry that matters here."""
+
+    last_pos: int
+
+
+def claim(
+    archive: Path, venue: str, *, created_ns: int, archive_id: bytes | None, disk: Disk
+) -> tuple[Lock, Meta, Recovery]:
+    """Owns the archive, creates it if it is not there, and recovers it.
+
+    Raises ArchiveOwned before anything is touched, NotAnArchive, UnknownFormat, OSError.
+    """
+    layout = Layout(archive)
+    is_new = layout.meta.name not in disk.names(archive)
+    if is_new:
+        check_free(archive, disk)
+        disk.make_folder(archive)
+    note = msgspec.json.encode(_Owner(os.getpid(), created_ns)).decode()
+    lock = disk.lock(layout.owner_lock, note)
+    if lock is None:
+        raise ArchiveOwned(archive, _describe_owner(layout.owner_lock, disk))
+    try:
+        # Looked up again: another may have created the archive, and closed it, before the lock was ours.
+        if layout.meta.name in disk.names(archive):
+            meta = read_meta(archive, disk)
+        else:
+            meta = create_archive(archive, venue, created_ns, disk, archive_id)
+        return lock, meta, recover(archive, disk)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _describe_owner(path: Path, disk: Disk) -> str:
+    file = disk.open(path)
+    try:
+        owner = msgspec.json.decode(file.read(0, _NOTE_BYTES_MAX), type=_Owner)
+    except msgspec.DecodeError:
+        return "another process"
+    finally:
+        file.close()
+    seconds, ns = divmod(owner.started_ns, 1_000_000_000)
+    return f"process {owner.pid}, started at {_utc(seconds)}.{ns // 1_000_000:03d}Z"
+
+
+def _utc(seconds: int) -> str:
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def recover(archive: Path, disk: Disk) -> Recovery:
+    """Reads every leftover segment and the manifest's positions. Removes nothing but files that never got their name."""
+    layout = Layout(archive)
+    for name in disk.names(layout.journal):
+        if name.endswith(".new"):
+            disk.unlink(layout.journal / name)
+    highest = max(_sealed_positions(layout, disk), default=0)
+    clean = True
+    found: list[tuple[Damage, Segment | None]] = []
+    registered: set[tuple[object, ...]] = set()
+    segments = list_segments(archive, disk)
+    for index, segment in enumerate(segments):
+        following = segments[index + 1] if index + 1 < len(segments) else None
+        highest = max(highest, segment.first_pos)
+        with SegmentReader(segment.path, disk, closed=True) as reader:
+            for item in reader.read():
+                if isinstance(item, Damage):
+                    found.append((item, following))
+                else:
+                    registered.update(_registered_by(item))
+            highest = max(highest, reader.last_pos)
+            clean = reader.footer is not None
+    # After a crash one position is left out: what was torn off may have had it, and must not share it with another record.
+    next_pos = highest + (1 if clean else 2)
+    events = []
+    for damage, following in found:
+        if _key(damage.segment, damage.offset, damage.length) in registered:
+            continue
+        before = damage.before
+        if before is None:
+            before = following.first_pos if following is not None else next_pos
+        events.append(
+            {
+                "segment": damage.segment,
+                "offset": damage.offset,
+                "reason": damage.reason,
+                "lost_bytes": damage.length,
+                "after": damage.after,
+                "before": before,
+            }
+        )
+    return Recovery(next_pos, events)
+
+
+def _key(segment: object, offset: object, lost_bytes: object) -> tuple[object, ...]:
+    return (segment, offset, lost_bytes)
+
+
+def _registered_by(record: Record) -> Iterator[tuple[object, ...]]:
+    if record.kind is Kind.EVENT and record.direction is Direction.INTERNAL:
+        try:
+            event = decode_event(record.payload)
+        except msgspec.DecodeError:
+            return
+        if event.get("event") == "recovery":
+            yield _key(event.get("segment"), event.get("offset"), event.get("lost_bytes"))
+
+
+def _sealed_positions(layout: Layout, disk: Disk) -> Iterator[int]:
+    for name in disk.names(layout.manifest):
+        if not name.endswith(".json"):
+            continue
+        path = layout.manifest / name
+        file = disk.open(path)
+        try:
+            yield msgspec.json.decode(file.read(0, file.size()), type=_Sealed).last_pos
+        except msgspec.DecodeError as error:
+            raise NotAnArchive(layout.root, f"its manifest entry {name} cannot be read ({error})") from error
+        finally:
+            file.close()
