@@ -1,0 +1,97 @@
+"""What an archive holds at one instant: sealed files, and the rows of the journal's tail that are not sealed yet.
+
+A value, not a view: it stays as it is while the recorder writes and the sealer seals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pyarrow as pa
+
+from bookreel.book.model import Gap
+from bookreel.storage.schema import TABLES, TIME
+
+if TYPE_CHECKING:
+    from bookreel.storage.manifest import FileEntry
+
+__all__ = ["STREAMS", "Contents", "Stream", "book_depth", "gap_rows", "stream_rows"]
+
+STREAMS: Final = pa.schema(
+    [("symbol", pa.string()), ("feed", pa.string()), ("depth", pa.int64()), ("since", TIME), ("until", TIME)]
+)
+"""Columns of :func:`stream_rows`."""
+
+_SEQUENCED: Final = re.compile(r"mbp\.(\d+)")
+_PUSHED: Final = re.compile(r"mbp\.refresh\.(\d+)")
+_MERGED: Final = re.compile(r"depth\.step(\d+)")
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """The life of one stream: covered from ``since`` to ``until`` (receive times, ns), but for its gaps.
+
+    ``until`` is None while its run is open and the recorder is alive.
+    """
+
+    symbol: str
+    feed: str
+    since: int
+    until: int | None
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """The rows of an archive at one instant.
+
+    ``files``: sealed files by table; ``tail``: rows that are in no file, by table, in order of arrival, only of the tables that
+    were asked for (``gaps`` has the open ones too, with a null ``end``); ``streams``: every stream ever covered;
+    ``horizon``: receive time (ns) of the newest record, None where there is none.
+    """
+
+    root: Path
+    venue: str
+    files: dict[str, list[FileEntry]]
+    tail: dict[str, pa.Table]
+    streams: list[Stream]
+    horizon: int | None
+
+    def paths(self, table: str) -> list[Path]:
+        """The sealed files of a table."""
+        return [self.root / entry.path for entry in self.files.get(table, ())]
+
+
+def book_depth(feed: str) -> int | None:
+    """How a feed ranks as the source of a symbol's book, higher is better; None where it has no book.
+
+    A sequenced feed proves itself, so any of them beats any other; then deeper beats shallower, then unmerged beats merged.
+    """
+    if match := _SEQUENCED.fullmatch(feed):
+        return 1_000_000 + int(match[1])
+    if match := _MERGED.fullmatch(feed):
+        return 1_000 - int(match[1])
+    if match := _PUSHED.fullmatch(feed):
+        return int(match[1])
+    return None
+
+
+def stream_rows(streams: Iterable[Stream]) -> pa.Table:
+    """The streams as a table of :data:`STREAMS`."""
+    rows = [(s.symbol, s.feed, book_depth(s.feed), s.since, s.until) for s in streams]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(STREAMS)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, STREAMS, strict=True)], schema=STREAMS
+    )
+
+
+def gap_rows(gaps: Iterable[Gap], venue: str) -> pa.Table:
+    """Open gaps as rows of the table ``gaps``: ``ts_recv`` is their start, as nothing came since."""
+    schema = TABLES["gaps"]
+    fields = {name for name in Gap.__struct_fields__ if name in schema.names}
+    rows = []
+    for gap in gaps:
+        row = {name: getattr(gap, name) for name in fields}
+        rows.append({"ts_event": None, "ts_recv": gap.start, "venue": venue, "pos": None, **row})
+    return pa.Table.from_pylist(rows, schema=schema)

@@ -1,0 +1,154 @@
+-- The views and macros beside the tables. Each statement begins with CREATE at the start of a line. Names that begin with an
+-- underscore are the reader's own:
+--   _streams(symbol, feed, depth, since, until)  every stream ever covered; until is null while its run is open
+--   _archive(horizon)                            receive time of the newest record, null in an empty archive
+-- A bare name that is also a parameter is the parameter, so columns are qualified throughout.
+
+-- A time given as any timestamp or date, as text (UTC unless it says otherwise) or as integer ns.
+CREATE MACRO _instant(ts) AS
+    coalesce(try_cast(ts::VARCHAR AS TIMESTAMPTZ_NS)::TIMESTAMP_NS, make_timestamp_ns(try_cast(ts::VARCHAR AS BIGINT)));
+
+-- Whether nothing is missing in a stream at an instant: inside its life and not inside a gap.
+CREATE MACRO _covered(of_symbol, of_feed, at_time) AS (
+    at_time IS NOT NULL
+    AND EXISTS (
+        FROM _streams s
+        WHERE s.symbol = of_symbol AND s.feed = of_feed AND s.since <= at_time AND (s.until IS NULL OR at_time <= s.until)
+    )
+    AND NOT EXISTS (
+        FROM gaps g
+        WHERE g.symbol = of_symbol AND g.feed = of_feed AND g.start < at_time AND (g."end" IS NULL OR at_time < g."end")
+    )
+);
+
+-- The same for a stretch of time. A gap's times are receive times, so it is widened by a second for what was on its way.
+CREATE MACRO _whole(of_symbol, of_feed, from_time, to_time) AS (
+    EXISTS (
+        FROM _streams s
+        WHERE s.symbol = of_symbol AND s.feed = of_feed AND s.since <= from_time AND (s.until IS NULL OR to_time <= s.until)
+    )
+    AND NOT EXISTS (
+        FROM gaps g
+        WHERE g.symbol = of_symbol AND g.feed = of_feed AND g.start < to_time + INTERVAL 1 SECOND
+            AND (g."end" IS NULL OR from_time - INTERVAL 1 SECOND < g."end")
+    )
+);
+
+-- The levels of a book at an instant, best first. The feed is the deepest one that is sequenced, unless it is given.
+CREATE MACRO book_at(symbol, ts, feed := NULL, depth := NULL) AS TABLE
+WITH chosen AS (
+    SELECT s.feed AS name, _covered(symbol, s.feed, _instant(ts)) AS valid
+    FROM _streams s
+    WHERE s.symbol = symbol AND s.depth IS NOT NULL AND (feed IS NULL OR s.feed = feed)
+    ORDER BY s.depth DESC LIMIT 1
+),
+newest AS (
+    SELECT b.ts_recv, b.pos, b.seq, b.epoch
+    FROM book_snapshots b
+    WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c) AND b.ts_recv <= _instant(ts)
+        -- An answer to a request that came while the book was live is kept to compare with; it begins nothing.
+        AND (b.source <> 'refresh' OR b.epoch = b.pos)
+    ORDER BY b.ts_recv DESC, b.seq DESC NULLS LAST, b.pos DESC LIMIT 1
+),
+-- In two steps, so that the levels of one book are read and not those of every book before it.
+base AS (
+    SELECT b.epoch, b.seq, b.ts_recv, b.bids, b.asks
+    FROM book_snapshots b
+    WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c)
+        AND b.ts_recv = (SELECT n.ts_recv FROM newest n) AND b.pos = (SELECT n.pos FROM newest n)
+        AND b.seq IS NOT DISTINCT FROM (SELECT n.seq FROM newest n)
+    LIMIT 1
+),
+changes AS (
+    SELECT d.side, d.price, d.size, d.seq, d.ts_recv
+    FROM book_deltas d
+    WHERE d.symbol = symbol AND d.feed = (SELECT c.name FROM chosen c) AND d.ts_recv <= _instant(ts)
+        AND d.epoch = (SELECT n.epoch FROM newest n) AND d.seq > (SELECT n.seq FROM newest n)
+),
+newer AS (SELECT max(c.seq) AS seq, max(c.ts_recv) AS ts_recv FROM changes c),
+found AS (
+    SELECT 'bid' AS side, unnest(b.bids, max_depth := 2), -1 AS seq FROM base b
+    UNION ALL BY NAME
+    SELECT 'ask' AS side, unnest(b.asks, max_depth := 2), -1 AS seq FROM base b
+    UNION ALL BY NAME
+    SELECT c.side, c.price, c.size, c.seq FROM changes c WHERE c.price IS NOT NULL
+),
+levels AS (
+    SELECT f.side, f.price, arg_max(f.size, f.seq) AS size FROM found f GROUP BY f.side, f.price
+),
+ranked AS (
+    SELECT l.side, l.price, l.size,
+        row_number() OVER (PARTITION BY l.side ORDER BY CASE WHEN l.side = 'bid' THEN -l.price ELSE l.price END) AS level
+    FROM levels l WHERE l.size > 0
+)
+SELECT r.side, r.level, r.price, r.size, c.name AS feed, b.epoch,
+    coalesce(n.seq, b.seq) AS seq, coalesce(n.ts_recv, b.ts_recv) AS ts_recv, c.valid
+FROM ranked r, base b, newer n, chosen c
+WHERE depth IS NULL OR r.level <= depth
+ORDER BY r.side DESC, r.level;
+
+-- The newest n levels of each side: the book as of the last record, or of the stream's end.
+CREATE MACRO top(symbol, n, feed := NULL) AS TABLE
+FROM book_at(
+    symbol,
+    (SELECT least(a.horizon, (
+        SELECT arg_max(coalesce(s.until, a.horizon), s.depth) FROM _streams s
+        WHERE s.symbol = symbol AND s.depth IS NOT NULL AND (feed IS NULL OR s.feed = feed)
+    )) FROM _archive a),
+    feed := feed, depth := n
+);
+
+-- The newest recorded best bid and offer at an instant.
+CREATE MACRO bbo_at(symbol, ts) AS TABLE
+SELECT q.ts_event, q.ts_recv, q.symbol, q.pos,
+    q.seq, q.bid, q.bid_size, q.ask, q.ask_size, _covered(symbol, 'bbo', _instant(ts)) AS valid
+FROM bbo q
+WHERE q.symbol = symbol AND q.ts_recv <= _instant(ts)
+ORDER BY q.ts_recv DESC, q.pos DESC LIMIT 1;
+
+-- Bars made from trades, by the venue's time. A bar that a gap of the trades overlaps, or that began before they were recorded or
+-- ends after, is not valid.
+CREATE MACRO ohlcv(symbol, "interval") AS TABLE
+WITH bars AS (
+    SELECT time_bucket("interval"::INTERVAL, make_timestamp(epoch_ns(t.ts_event) // 1000)) AS bucket,
+        t.price, t.size, (t.ts_event, coalesce(t.trade_seq, t.pos)) AS key
+    FROM trades t WHERE t.symbol = symbol
+),
+sums AS (
+    SELECT b.bucket, arg_min(b.price, b.key) AS open, max(b.price) AS high, min(b.price) AS low,
+        arg_max(b.price, b.key) AS close, sum(b.size) AS volume, sum(b.price * b.size) AS turnover, count(*) AS count
+    FROM bars b GROUP BY b.bucket
+),
+ends AS (SELECT s.*, s.bucket + "interval"::INTERVAL AS bucket_end FROM sums s)
+SELECT e.bucket, e.open, e.high, e.low, e.close, e.volume, e.turnover, e.count,
+    _whole(symbol, 'trade.detail', e.bucket, e.bucket_end) AS valid
+FROM ends e ORDER BY e.bucket;
+
+-- The life of each stream as intervals: covered, or a gap with its cause. A null end is open.
+CREATE VIEW _coverage AS
+WITH runs AS (
+    SELECT s.symbol, s.feed, s.since AS start, s.until FROM _streams s
+    UNION ALL
+    SELECT g.symbol, g.feed, g."end" AS start, s.until
+    FROM gaps g JOIN _streams s ON s.symbol = g.symbol AND s.feed = g.feed WHERE g."end" IS NOT NULL
+),
+ended AS (
+    SELECT r.symbol, r.feed, r.start, r.until,
+        (SELECT min(g.start) FROM gaps g WHERE g.symbol = r.symbol AND g.feed = r.feed AND g.start >= r.start) AS broken
+    FROM runs r
+)
+SELECT g.symbol, g.feed, g.start, g."end", g.cause AS state FROM gaps g
+UNION ALL
+SELECT e.symbol, e.feed, e.start, coalesce(e.broken, e.until) AS "end", 'covered' AS state FROM ended e
+WHERE e.broken IS NULL OR e.broken > e.start;
+
+CREATE MACRO coverage(symbol) AS TABLE
+SELECT c.symbol, c.feed, c.start, c."end", c.state
+FROM _coverage c WHERE c.symbol = symbol ORDER BY c.feed, c.start, c."end";
+
+-- Each bar as last pushed.
+CREATE VIEW bars AS
+SELECT k.symbol, k.period, k.open_time, k.open, k.high, k.low, k.close, k.volume, k.turnover, k.count,
+    k.ts_event, k.ts_recv, k.venue, k.pos
+FROM klines k
+QUALIFY row_number() OVER (PARTITION BY k.venue, k.symbol, k.period, k.open_time ORDER BY k.ts_recv DESC, k.pos DESC) = 1;

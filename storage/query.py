@@ -1,0 +1,191 @@
+"""SQL over an archive: one DuckDB view for each table, sealed files and journal tail together, and macros.
+
+A statement can read what is in the archive and nothing else: no file, no Python variable, no setting; and it cannot write.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from bookreel.storage.contents import STREAMS, Contents, stream_rows
+from bookreel.storage.errors import CorruptFile, QueryError
+from bookreel.storage.schema import TABLES, TIME
+
+__all__ = ["Database", "names_needed", "tables_needed"]
+
+_MACROS: Final = resources.files("bookreel.storage").joinpath("macros.sql").read_text(encoding="utf-8")
+_WORDS: Final = re.compile(r"\w+")
+_CREATED: Final = re.compile(r"CREATE (?:MACRO|VIEW) (\w+)")
+_EVERYTHING: Final = frozenset({"query", "query_table"})
+"""Functions that take a table's name as text: what they read cannot be known from the statement."""
+
+_READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
+
+
+def _definitions() -> dict[str, str]:
+    text = re.sub(r"--[^\n]*", "", _MACROS)
+    statements = ["CREATE" + part for part in re.split(r"^CREATE", text, flags=re.MULTILINE)[1:]]
+    named = {}
+    for statement in statements:
+        match = _CREATED.match(statement)
+        assert match, f"macros.sql: not a view or macro: {statement[:60]}"
+        named[match[1]] = statement
+    return named
+
+
+DEFINITIONS: Final = _definitions()
+"""View or macro name to its statement, each after what it is made of."""
+
+_OWN: Final[dict[str, pa.Schema]] = {"_streams": STREAMS, "_archive": pa.schema([("horizon", TIME)])}
+"""Further tables that the macros read."""
+
+_KNOWN: Final = DEFINITIONS.keys() | TABLES.keys() | _OWN.keys()
+
+
+def names_needed(statement: str) -> set[str]:
+    """The tables, views and macros that a statement may read.
+
+    Every word of the statement is taken for a name: a string or a column called like a table costs a view, not correctness.
+    """
+    words = {word.lower() for word in _WORDS.findall(statement)}
+    found = set(_KNOWN) if words & _EVERYTHING else words & _KNOWN
+    todo = list(found)
+    while todo:
+        fresh = (set(_WORDS.findall(DEFINITIONS.get(todo.pop(), ""))) & _KNOWN) - found
+        found |= fresh
+        todo.extend(fresh)
+    return found
+
+
+def tables_needed(statement: str) -> set[str]:
+    """The tables whose rows a statement may read."""
+    return names_needed(statement) & TABLES.keys()
+
+
+class Database:
+    """An in-memory DuckDB that can see one archive. Each :meth:`view` is a connection with views of its own.
+
+    ``verify_on_read``: check a sealed file's digest before the first query that uses it.
+    """
+
+    def __init__(self, archive: Path, *, verify_on_read: bool = False) -> None:
+        self._verified: set[str] | None = set() if verify_on_read else None
+        self._con = duckdb.connect(":memory:")
+        for table, schema in (TABLES | _OWN).items():
+            self._con.register("_empty", schema.empty_table())
+            self._con.execute(f"CREATE TABLE {table} AS FROM _empty")
+            self._con.unregister("_empty")
+        for statement in DEFINITIONS.values():
+            self._con.execute(statement)
+        folder = str(archive.absolute() / "parquet").replace("'", "''")
+        for setting in (
+            "timezone = 'UTC'",
+            f"allowed_directories = ['{folder}/']",
+            "enable_external_access = false",
+            "python_enable_replacements = false",
+            "lock_configuration = true",
+        ):
+            self._con.execute(f"SET GLOBAL {setting}")
+
+    def close(self) -> None:
+        """Let the memory go. Relations that were handed out stay readable."""
+        self._con.close()
+
+    def view(self, contents: Contents, needed: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
+        """A connection that sees ``contents``, of the tables in ``needed`` (see :func:`names_needed`; None: all).
+
+        The others are there too, but empty, so that DuckDB can tell near names.
+        Raises :class:`CorruptFile` where a digest is checked and wrong.
+        """
+        names = _KNOWN if needed is None else set(needed)
+        con = self._con.cursor()
+        if "_streams" in names:
+            con.register("_streams", stream_rows(contents.streams))
+        if "_archive" in names:
+            con.register("_archive", pa.table({"horizon": pa.array([contents.horizon], TIME)}))
+        for table in TABLES.keys() & names:
+            self._show(con, contents, table)
+        return con
+
+    def run(
+        self, contents: Contents, statement: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """The relation of one reading statement. Raises :class:`QueryError`.
+
+        It is lazy: an error of the data itself, such as a cast that fails, comes up as ``duckdb.Error`` when rows are fetched.
+        """
+        check_reading(self._con, statement)
+        con = self.view(contents, names_needed(statement))
+        try:
+            relation = con.sql(statement, params=params)
+        except duckdb.Error as error:
+            raise query_error(error) from error
+        if relation is None:
+            raise QueryError("the statement gives no rows", "write one SELECT")
+        return relation
+
+    def _show(self, con: duckdb.DuckDBPyConnection, contents: Contents, table: str) -> None:
+        """Put the table's rows in front of the empty one of that name."""
+        schema = TABLES[table]
+        if self._verified is not None:
+            for entry in contents.files.get(table, ()):
+                _check_digest(contents.root / entry.path, entry.sha256, self._verified)
+        con.register(f"_tail_{table}", contents.tail.get(table, schema.empty_table()))
+        # A bare column name would be taken for a parameter where a macro that has one called so reads the view.
+        columns = ", ".join(f't."{name}"' for name in schema.names)
+        parts = [f"SELECT {columns} FROM _tail_{table} t"]  # noqa: S608 - names of the schema
+        if paths := contents.paths(table):
+            files = ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in paths)
+            source = f"read_parquet([{files}], hive_partitioning = false)"
+            parts.insert(0, f"SELECT {columns} FROM {source} t")  # noqa: S608 - names of the schema
+        con.execute(f"CREATE TEMP VIEW {table} AS {' UNION ALL '.join(parts)}")
+
+
+def check_reading(con: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Raise :class:`QueryError` unless ``statement`` is one statement that only reads."""
+    try:
+        parsed = con.extract_statements(statement)
+    except duckdb.Error as error:
+        raise query_error(error) from error
+    if len(parsed) != 1:
+        raise QueryError(f"{len(parsed)} statements were given", "give one SELECT")
+    kind = parsed[0].type
+    if kind not in _READING:
+        raise QueryError(
+            f"{kind.name} is not possible: an archive is only read", "give one SELECT, DESCRIBE or EXPLAIN"
+        )
+
+
+def query_error(error: duckdb.Error) -> QueryError:
+    """DuckDB's complaint, with near names where it has none."""
+    text = str(error)
+    if "Did you mean" in text or "Candidate bindings" in text:
+        return QueryError(text, "")
+    hint = ""
+    if match := re.search(r"(?:Table|Table Function|Function|Macro)\S* with name (\w+) does not exist", text):
+        public = [name for name in (*TABLES, *DEFINITIONS) if not name.startswith("_")]
+        near = difflib.get_close_matches(match[1].lower(), public, n=3) or public
+        hint = f"there are {', '.join(near)}"
+    return QueryError(text, hint)
+
+
+def _check_digest(path: Path, sha256: str, known: set[str]) -> None:
+    if str(path) in known:
+        return
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CorruptFile(path, f"cannot be read: {error.strerror}") from error
+    if found != sha256:
+        raise CorruptFile(path, "its SHA-256 is not that of the manifest")
+    known.add(str(path))
