@@ -1,0 +1,113 @@
+"""The incremental book topics: chained deltas between images of the best N levels.
+
+Levels 5 and 20 go tick by tick and leave the unchanged side out; 150 and 400 are the difference of two images 100 ms apart, both
+sides always there, and both empty where only the sequence moved on. A level that leaves the best N is sent with size 0.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+from random import Random
+from typing import Final, NamedTuple
+
+from bookreel.exchange.feeds import Feed, Frame, Topic
+from bookreel.exchange.huobi_wire import encode_push, join_levels
+from bookreel.exchange.ladder import Ladder
+from bookreel.exchange.market import MarketEvent, SymbolMarket
+
+__all__ = ["Image", "MbpFeed"]
+
+_OLD_NS: Final = 5_000_000_000
+
+
+class Image(NamedTuple):
+    """The best N levels at ``seq``: key -> level text, best first."""
+
+    seq: int
+    bids: dict[int, str]
+    asks: dict[int, str]
+
+    def json(self) -> str:
+        """The data of a ``req``'s answer."""
+        return f'{{"seqNum":{self.seq},{self.sides()}}}'
+
+    def sides(self) -> str:
+        """``"bids":[..],"asks":[..]``."""
+        return f'"bids":{join_levels(self.bids.values())},"asks":{join_levels(self.asks.values())}'
+
+
+class MbpFeed(Feed):
+    """One symbol's ``mbp.N``. ``images`` holds the newest images that a delta ended in, the last one the present."""
+
+    def __init__(self, topic: Topic, market: SymbolMarket) -> None:
+        super().__init__(topic, market)
+        self.levels = int(topic.argument)
+        self.tick_by_tick = self.levels < 100
+        self.images: deque[Image] = deque([self.present()], 200 if self.tick_by_tick else 24)
+        self._old = [(market.last_ns, self.images[0])]
+
+    def present(self) -> Image:
+        """The image of the book as it is now."""
+        market = self.market
+        return Image(market.seq, market.bids.image(self.levels), market.asks.image(self.levels))
+
+    def oldest(self) -> Image:
+        """An image five to ten seconds old, or the first one."""
+        return self._old[0][1]
+
+    def on_event(self, event: MarketEvent, now_ms: int) -> Frame | None:
+        return self._delta(now_ms) if self.tick_by_tick and event.book else None
+
+    def on_slot(self, now_ms: int) -> Frame | None:
+        if self.tick_by_tick or self.market.seq == self.images[-1].seq:
+            return None
+        return self._delta(now_ms)
+
+    def cached(self, now_ms: int) -> None:
+        """Nothing: no image comes with an ack, a client has to ask for it."""
+        return
+
+    def straddled(self, seq: int, rng: Random) -> Image | None:
+        """An image whose number lies inside the delta that ended in ``seq``, None if there is no number inside.
+
+        One level differs from the image before the delta: it changed before that instant and back after it, so the
+        delta does not list it, and whoever joins this image to the delta is left with a wrong size.
+        """
+        before = next((a for a, b in pairwise(self.images) if b.seq == seq and b.seq - a.seq > 1), None)
+        if before is None:
+            return None
+        bids = dict(before.bids)
+        key = rng.choice(list(bids))
+        price = bids[key].partition(",")[0]
+        bids[key] = f"{price},{rng.randint(1, 999)}.125]"
+        return Image(rng.randint(before.seq + 1, seq - 1), bids, before.asks)
+
+    def _delta(self, now_ms: int) -> Frame | None:
+        before, now = self.images[-1], self.present()
+        bids = self._changes(before.bids, now.bids, self.market.bids)
+        asks = self._changes(before.asks, now.asks, self.market.asks)
+        if self.tick_by_tick:
+            if not bids and not asks:
+                return None
+            sides = (f',"bids":{join_levels(bids)}' if bids else "") + (
+                f',"asks":{join_levels(asks)}' if asks else ""
+            )
+        else:
+            sides = f',"bids":{join_levels(bids)},"asks":{join_levels(asks)}'
+        self.images.append(now)
+        newest_ns = self._old[-1][0]
+        if self.market.last_ns - newest_ns >= _OLD_NS:
+            self._old = [self._old[-1], (self.market.last_ns, now)]
+        tick = f'{{"seqNum":{now.seq},"prevSeqNum":{before.seq}{sides}}}'
+        return Frame(encode_push(self.topic.text, now_ms, tick), now.seq, before.seq)
+
+    @staticmethod
+    def _changes(before: dict[int, str], now: dict[int, str], ladder: Ladder) -> list[str]:
+        if before == now:
+            return []
+        changes = {key: text for key, text in now.items() if before.get(key) != text}
+        for key in before:
+            if key not in now:
+                changes[key] = ladder.gone(key)
+        return [changes[key] for key in sorted(changes)]
