@@ -22,7 +22,7 @@ __all__ = ["command"]
         "bookreel sql --archive ./archive \"SELECT * FROM bbo_at('btcusdt', now())\"",
         "bookreel sql --archive ./archive \"FROM ohlcv('btcusdt', INTERVAL 5 SECONDS)\" --format csv",
         'bookreel sql --archive ./archive "SELECT cause, count(*) FROM gaps GROUP BY ALL"',
-        "tables: frames, book_deltas, book_snapshots, bbo, trades, klines, bars, tickers, gaps, sessions, instruments",
+        "tables: frames book_deltas book_snapshots bbo trades klines bars tickers gaps sessions instruments",
         "macros: book_at(symbol, ts), bbo_at(symbol, ts), ohlcv(symbol, interval), coverage(symbol), top(symbol, n)",
     ),
 )

@@ -1,0 +1,201 @@
+"""`bookreel demo`: everything at once, held against the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bookreel.cli.options import Seconds, examples
+
+if TYPE_CHECKING:
+    from bookreel.exchange.audit import Audit
+
+__all__ = ["command"]
+
+SYMBOLS: Final = "btcusdt,ethusdt,aidogeusdt"
+FEEDS: Final = "mbp.150,depth.step0,bbo,trade,kline.1min,detail"
+FAULTS: Final = (
+    "lost_delta=20,duplicate=20,reorder=8,disconnect=6,silence=6,late_snapshot=6,stale_snapshot=10,"
+    "null_snapshot=10,straddling_snapshot=10,broken_gzip=8,broken_json=8,sub_error=10"
+)
+STEPS_PER_SECOND: Final = 10
+
+
+@click.command(
+    "demo", epilog=examples("bookreel demo", "bookreel demo --seconds 60 --archive ./demo-archive")
+)
+@click.option(
+    "--archive", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="A new folder."
+)
+@click.option("--seconds", type=Seconds(), default=20.0, show_default=True, help="How long to record.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the market and its faults.")
+def command(archive: Path | None, seconds: float, seed: int) -> None:
+    """Record the embedded exchange over loopback with faults on, then hold the archive against the truth.
+
+    Exchange, recorder and sealer are processes of their own, as in real use. Exit code 1 if anything differs.
+    """
+    from bookreel.exchange.audit import audit
+
+    if archive is not None and archive.exists() and any(archive.iterdir()):
+        raise click.UsageError(f"{archive} is not empty; the demo wants a new folder")
+    folder = Path(tempfile.mkdtemp(prefix="bookreel-demo-"))
+    archive = archive or folder / "archive"
+    truth, log = folder / "truth.ndjson", folder / "recorder.log"
+    with _exchange(truth, seed) as urls:
+        click.echo(
+            f"an exchange with faults runs on {urls[2]}; recording {SYMBOLS} from it for {seconds:g} s ..."
+        )
+        freshness = _record(archive, urls, seconds, log)
+    click.echo()
+    _show_contents(archive)
+    result = audit(archive, truth, seed=seed)
+    _show_audit(result, freshness)
+    _show_answers(archive, truth)
+    click.echo(
+        f"The archive lies in {archive} (the truth in {truth}, the recorder's log in {log}). Try next:"
+    )
+    click.echo(f"  bookreel info --archive {archive}")
+    click.echo(f"  bookreel gaps --archive {archive}")
+    click.echo(f"  bookreel verify --archive {archive}")
+    click.echo(f"  bookreel sql --archive {archive} \"FROM coverage('btcusdt')\"")
+    if not result.ok:
+        for problem in result.problems[:20]:
+            click.echo(f"WRONG: {problem}", err=True)
+        click.get_current_context().exit(1)
+
+
+def _bookreel(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bookreel.cli", *arguments]
+
+
+@contextlib.contextmanager
+def _exchange(truth: Path, seed: int) -> Iterator[list[str]]:
+    """Run an exchange; yields its three URLs (ws, feed, rest)."""
+    arguments = [
+        "--port",
+        "0",
+        "--symbols",
+        SYMBOLS,
+        "--faults",
+        FAULTS,
+        "--truth",
+        str(truth),
+        "--seed",
+        str(seed),
+    ]
+    process = subprocess.Popen(_bookreel("exchange", *arguments), stdout=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        assert process.stdout is not None, "it is a pipe"
+        word, *urls = process.stdout.readline().split()
+        assert word == "listening:", "the exchange says where it listens"
+        yield urls
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def _record(archive: Path, urls: list[str], seconds: float, log: Path) -> float | None:
+    """Run a recorder until it stops by itself; the age (s) of the newest row a query saw meanwhile."""
+    from bookreel.cli.progress import Progress
+
+    ws, feed, rest = urls
+    arguments = ["--symbols", SYMBOLS, "--feeds", FEEDS, "--archive", str(archive), "--for", f"{seconds}s"]
+    arguments += ["--ws-url", ws, "--feed-url", feed, "--rest-url", rest]
+    freshness = None
+    with log.open("wb") as sink:
+        process = subprocess.Popen(_bookreel("record", *arguments), stdout=sink, stderr=sink)  # noqa: S603
+        steps = int(seconds * STEPS_PER_SECOND)
+        with Progress("recording", steps) as progress:
+            for step in range(steps):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1 / STEPS_PER_SECOND)
+                    break
+                progress.advance()
+                if step == steps // 2:
+                    freshness = _age(archive)
+        if process.wait(60):
+            shutil.copyfileobj(log.open(), sys.stderr)
+            raise click.ClickException("the recorder failed; its log is above")
+    return freshness
+
+
+def _age(archive: Path) -> float | None:
+    from bookreel.replay import Archive
+
+    with Archive(archive) as opened:
+        row = opened.sql("SELECT epoch_ns(max(ts_recv)) FROM bbo").fetchone()
+    return (time.time_ns() - row[0]) / 1e9 if row and row[0] else None
+
+
+def _show_contents(archive: Path) -> None:
+    from bookreel.cli.output import print_table
+    from bookreel.replay import Archive
+
+    with Archive(archive) as opened:
+        click.echo("Frames received, by feed:")
+        print_table(
+            opened.sql(
+                "SELECT split_part(topic, '.', 3) || coalesce('.' || nullif(split_part(topic, '.', 4), ''), '') AS feed, "
+                "count(*) AS frames FROM frames WHERE direction = 'in' AND kind = 'data' GROUP BY 1 ORDER BY 2 DESC"
+            ).to_arrow_table(),
+            "table",
+        )
+
+
+def _show_audit(result: Audit, freshness: float | None) -> None:
+    inflicted = ", ".join(f"{count} {kind}" for kind, count in sorted(result.faults.items()))
+    click.echo(f"Faults inflicted: {inflicted or 'none'}\n")
+    lines = [
+        (
+            "books compared with the truth",
+            f"{result.books_compared:,} by number, {result.books_as_of:,} by instant",
+        ),
+        ("books that differ", f"{result.books_wrong:,}"),
+        ("gaps injected / found", f"{result.gaps_injected:,} / {result.gaps_found:,}"),
+        ("gaps recorded / not explained", f"{result.gaps_recorded:,} / {result.gaps_unexplained:,}"),
+        (
+            "trades that happened",
+            f"{result.trades_true:,}; {result.trades_missed:,} missed, {result.trades_in_gaps:,} lost in gaps, "
+            f"{result.trades_recovered:,} recovered",
+        ),
+        (
+            "trades recorded",
+            f"{result.trades_recorded:,}; {result.trades_twice:,} twice, {result.trades_unknown:,} that never happened",
+        ),
+    ]
+    if freshness is not None:
+        lines.append(("newest row while recording", f"{freshness:.2f} s old"))
+    for name, value in lines:
+        click.echo(f"  {name:<32} {value}")
+    click.echo(f"  {'verdict':<32} {'the archive is right' if result.ok else 'THE ARCHIVE IS WRONG'}\n")
+
+
+def _show_answers(archive: Path, truth: Path) -> None:
+    """Three questions in SQL, as a user would ask them."""
+    from bookreel.cli.output import print_table
+    from bookreel.replay import Archive
+
+    with Archive(archive) as opened:
+        row = opened.sql("SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = 'btcusdt'").fetchone()
+        last = row[0] if row else None
+        for question, query in (
+            ("Best bid and offer at the end", f"FROM bbo_at('btcusdt', TIMESTAMP_NS '{last}')"),
+            ("Bars of 5 s", "FROM ohlcv('btcusdt', INTERVAL 5 SECONDS) ORDER BY 1 DESC LIMIT 4"),
+            (
+                "The book 5 s before",
+                "SELECT side, level, price, size, valid "
+                f"FROM book_at('btcusdt', TIMESTAMP_NS '{last}' - INTERVAL 5 SECONDS) WHERE level <= 3",
+            ),
+        ):
+            click.echo(f"{question}: {query}")
+            print_table(opened.sql(query).to_arrow_table(), "table")
