@@ -40,7 +40,8 @@ def inflate(payload: bytes, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     try:
         text: bytes = stream.decompress(payload, max_bytes + 1)
     except _BROKEN as error:
-        raise InflateError(str(error), len(payload)) from None
+        reason = str(error) if payload.startswith(_MAGIC) else "not a gzip member"
+        raise InflateError(reason, len(payload)) from None
     if len(text) > max_bytes:
         raise InflateError(f"its text is larger than {max_bytes} bytes", len(payload))
     if not stream.eof:
