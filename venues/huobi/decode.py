@@ -170,7 +170,7 @@ def _reply(frame: wire.Envelope, text: str, ts_event: int | None) -> Message:
     if topic is None:
         return Unknown("reply of an unknown topic", text, ts_event)
     events: list[Event] = []
-    if frame.data != wire.ABSENT and frame.data != b"null":
+    if bytes(frame.data) not in (b"", b"null"):
         events = _REPLIES[FEEDS[topic.feed].family](frame.data, topic, ts_event or 0)
     return Reply(topic, _request_id(frame.id), ts_event, events)
 
