@@ -355,13 +355,13 @@ def test_a_trade_that_cannot_be_right(item: str) -> None:
 
 # Bars and summaries.
 
-BAR = '{"id":1618678080,"open":1.0,"close":2.0,"low":0.5,"high":2.5,"amount":9.0,"vol":5.6617373443873316E7,"count":3}'
+BAR = '{"id":1618678080,"open":1.0,"close":2.0,"low":0.5,"high":2.5,"amount":9.0,"vol":5.66173734438733E7,"count":3}'
 
 
 def _kline(open_time: int) -> Kline:
     ts = 1600000000001 * MS
     return Kline(
-        "btcusdt", "kline.1min", ts, "1min", open_time, 1.0, 2.5, 0.5, 2.0, 9.0, 5.6617373443873316e7, 3
+        "btcusdt", "kline.1min", ts, "1min", open_time, 1.0, 2.5, 0.5, 2.0, 9.0, 5.66173734438733e7, 3
     )
 
 
