@@ -11,7 +11,6 @@ Nothing here uses numpy: Arrow's own kernels repeat and flatten.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 from bookreel.book.model import Levels
 from bookreel.storage.schema import LEVELS, TABLES
 
-__all__ = ["COMPACT_DELTAS", "BookRows", "LevelRows", "Rows", "concat", "expand"]
+__all__ = ["COMPACT_DELTAS", "BookRows", "LevelRows", "Rows", "expand"]
 
 # pyarrow's stubs give each element type a class of its own, which says nothing about a column known by its schema.
 _Column: TypeAlias = Any
@@ -159,14 +158,19 @@ class _Lists:
 
 
 def expand(compact: pa.Table) -> pa.Table:
-    """Rows of ``book_deltas``, one a level, from :data:`COMPACT_DELTAS`."""
-    schema = TABLES["book_deltas"]
-    batches = [_expand(batch) for batch in compact.to_batches() if batch.num_rows]
-    return pa.Table.from_batches(batches, schema)
+    """Rows of ``book_deltas``, one a level, from :data:`COMPACT_DELTAS`. Text columns may be dictionaries, and
+    stay so.
+    """
+    schema = pa.schema(
+        [
+            compact.schema.field(field.name) if field.name not in ("price", "size") else field
+            for field in TABLES["book_deltas"]
+        ]
+    )
+    return pa.Table.from_batches([_expand(batch, schema) for batch in compact.to_batches()], schema)
 
 
-def _expand(batch: pa.RecordBatch) -> pa.RecordBatch:
-    schema = TABLES["book_deltas"]
+def _expand(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     parents = pc.list_parent_indices(batch.column("price"))
     shared = batch.drop_columns(["price", "size"]).take(parents)
     columns: dict[str, _Column] = {name: shared.column(name) for name in shared.schema.names}
@@ -174,11 +178,6 @@ def _expand(batch: pa.RecordBatch) -> pa.RecordBatch:
         lists: _Column = batch.column(name)
         columns[name] = lists.flatten()
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-def concat(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
-    """One table of several, also of none."""
-    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def _block(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -24,6 +24,7 @@ from bookreel.storage.columns import BookRows, LevelRows, Rows
 from bookreel.storage.errors import StorageError
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.schema import TABLES
+from bookreel.storage.segment import Damage
 from bookreel.storage.streams import Line, LineState, Run, Stream, Streams, StreamState
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
@@ -38,9 +39,6 @@ from bookreel.venues.message import (
     Unknown,
     Venue,
 )
-
-if TYPE_CHECKING:
-    from bookreel.storage.segment import Damage
 
 __all__ = ["KEYFRAME_NS", "BadState", "Normalizer"]
 
@@ -266,7 +264,7 @@ class Normalizer:
                 if event == "start":
                     self._damaged = False
                     return
-            self._streams.damaged(self._last_ts)
+            self._streams.damaged("corrupt", self._last_ts)
         self._damaged = False
 
     def _frame(self, record: Record) -> None:
@@ -553,6 +551,8 @@ class Normalizer:
             self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect")
         elif name == "silence":
             self._streams.silent(record.conn, facts.get("topics", ()))
+        elif name == "shed":
+            self._streams.damaged("shed", self._last_ts)
         if name != "recovery":
             # That one is written by the run after the crash, and ahead of its `start`.
             self._last_ts = record.ts_recv

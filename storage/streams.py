@@ -19,7 +19,7 @@ what the journal says                 which streams                         star
 ``silence``                           those named                           stream's last message
 frame that cannot be read             the one it names, else all on the     line's last good frame
                                       line
-damaged journal                       all on any line                       record before the damage
+damaged journal, ``shed``             all on any line                       record before
 ``start`` without a ``stop``          all on any line                       record before it
 ``stop``, unsub, ``operator``         these have *ended*: no hole until     line's last frame (unsub: its ack)
 disconnect                            they are subscribed again
@@ -260,10 +260,10 @@ class Streams:
             if stream.line is line:
                 self._doubt(stream, "decode_error", line.good_ts, ts_recv)
 
-    def damaged(self, ts_good: int) -> None:
-        """Records after the one of ``ts_good`` are lost."""
+    def damaged(self, cause: Cause, ts_good: int) -> None:
+        """Records after the one of ``ts_good`` are lost, of whichever stream."""
         for stream in self._covered():
-            self._doubt(stream, "corrupt", ts_good, ts_good)
+            self._doubt(stream, cause, ts_good, ts_good)
 
     # Books
 

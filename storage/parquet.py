@@ -1,0 +1,185 @@
+"""Rows of a table to the content of Parquet files: sorted, cut by UTC date and into row groups.
+
+The same rows give the same bytes, with one version of pyarrow. Within a file rows are sorted by
+:data:`~bookreel.storage.schema.SORT_KEYS` and a row group ends where a symbol ends if it can, so that the
+statistics of a row group name few symbols and one symbol's rows are found without reading the others'.
+
+Strings of few values, prices and sizes are dictionary-encoded. Integers are not: sorted as they are, zstd makes them
+smaller than a dictionary does, and in less time. Pages carry a checksum.
+"""
+
+from __future__ import annotations
+
+import base64
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bookreel.storage.columns import COMPACT_DELTAS, expand
+from bookreel.storage.schema import SORT_KEYS, TABLES
+
+__all__ = ["GROUP_ROWS_MAX", "GROUP_ROWS_MIN", "Part", "parts", "row_groups"]
+
+GROUP_ROWS_MIN: Final = 16 * 1024
+GROUP_ROWS_MAX: Final = 128 * 1024
+"""Rows of a row group, except that the last one of a file may have fewer."""
+
+_Column: TypeAlias = Any  # as in columns
+
+_DAY_NS: Final = 86_400_000_000_000
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
+
+_LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
+"""Text columns of which hardly two values are alike."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One file: its content, and what its rows have; see :class:`bookreel.storage.manifest.FileEntry`."""
+
+    date: str
+    content: pa.Buffer
+    rows: int
+    ts_min: int
+    ts_max: int
+    pos_min: int
+    pos_max: int
+    symbols: int
+
+
+def parts(table: str, rows: pa.Table) -> Iterator[Part]:
+    """The files that the rows of a table make, one a UTC date. ``book_deltas`` may be compact."""
+    if rows.num_rows == 0:
+        return
+    compact = rows.schema.equals(COMPACT_DELTAS) and table == "book_deltas"
+    batch = _one_batch(rows)
+    order = _order(batch)
+    days: _Column = pc.divide(batch.column("ts_recv").cast(pa.int64()), _DAY_NS)
+    for day in sorted(pc.unique(days).to_pylist()):
+        of_day = order.filter(pc.equal(days.take(order), day))
+        yield _part(table, batch, of_day, date.fromordinal(_EPOCH_DAY + day).isoformat(), compact)
+
+
+def row_groups(totals: Sequence[int], ends: Sequence[int]) -> list[tuple[int, int]]:
+    """How to cut items into row groups, as ranges of items. ``totals[i]``: rows before item i, the last one being
+    all rows; ``ends``: where each symbol's items end, ascending.
+
+    >>> row_groups(range(50_001), [10_000, 20_000, 50_000])
+    [(0, 20000), (20000, 50000)]
+    """
+    groups: list[tuple[int, int]] = []
+    start = 0
+    for end in ends:
+        rows = totals[end] - totals[start]
+        while rows > GROUP_ROWS_MAX:
+            # Pieces of one size: none is left that is too small.
+            pieces = -(-rows // GROUP_ROWS_MAX)
+            cut = max(bisect_right(totals, totals[start] + rows // pieces, start, end) - 1, start + 1)
+            groups.append((start, cut))
+            start = cut
+            rows = totals[end] - totals[start]
+        if rows >= GROUP_ROWS_MIN:
+            groups.append((start, end))
+            start = end
+    if start < ends[-1]:
+        groups.append((start, ends[-1]))
+    return groups
+
+
+def _one_batch(rows: pa.Table) -> pa.RecordBatch:
+    """All rows in one piece. Texts of few values become dictionaries: they are repeated and written by index. Long
+    ones get 64-bit offsets, since a segment of well compressed frames can hold more than 2 GiB of text.
+    """
+    columns: list[_Column] = []
+    for field, chunked in zip(rows.schema, rows.columns, strict=True):
+        column: _Column = chunked
+        if field.type == pa.binary():
+            column = column.cast(pa.large_binary())
+        elif field.type == pa.string():
+            long = field.name in _LONG_TEXTS
+            column = column.cast(pa.large_string()) if long else column.dictionary_encode()
+        columns.append(
+            column.unify_dictionaries().combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+        )
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _order(rows: pa.RecordBatch) -> _Column:
+    """The rows' indices in the order of the sort keys; equal ones keep theirs."""
+    symbols: _Column = rows.column("symbol")
+    names = symbols.dictionary.to_pylist()
+    ranks = {name: rank for rank, name in enumerate(sorted(names))}
+    # Comparing numbers is faster than comparing texts.
+    rank = pa.array([ranks[name] for name in names], pa.int32()).take(symbols.indices)
+    keys = pa.record_batch({"symbol": rank, "ts_recv": rows.column("ts_recv"), "pos": rows.column("pos")})
+    return pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in SORT_KEYS])
+
+
+def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: bool) -> Part:
+    symbols: _Column = rows.column("symbol")
+    ends = _ends(symbols.indices.take(order))
+    totals: Sequence[int] = range(len(order) + 1)
+    if compact:
+        lengths: _Column = pc.list_value_length(rows.column("price")).take(order)
+        totals = [0, *pc.cumulative_sum(lengths.cast(pa.int64())).to_pylist()]
+    sink = pa.BufferOutputStream()
+    schema = _stored_schema(table, rows.schema)
+    dictionaries: Any = _dictionary_columns(table)
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=dictionaries,
+        write_statistics=True,
+        write_page_checksum=True,
+        store_schema=False,
+    ) as writer:
+        # Dictionaries are how texts are written, not what they are: readers are told the table's own schema.
+        declared = base64.b64encode(TABLES[table].serialize().to_pybytes()).decode()
+        writer.add_key_value_metadata({"ARROW:schema": declared})
+        for start, end in row_groups(totals, ends):
+            group = pa.Table.from_batches([rows.take(order.slice(start, end - start))])
+            if compact:
+                group = expand(group)
+            writer.write_table(group.cast(schema), row_group_size=max(group.num_rows, 1))
+    times: _Column = rows.column("ts_recv").take(order).cast(pa.int64())
+    positions: _Column = rows.column("pos").take(order)
+    return Part(day, sink.getvalue(), totals[-1], *_bounds(times), *_bounds(positions), len(ends))
+
+
+def _ends(ids: _Column) -> list[int]:
+    """Where each run of equal ids ends."""
+    changes: _Column = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    before: list[Any] = pc.indices_nonzero(changes).to_pylist()
+    return [*(index + 1 for index in before), len(ids)]
+
+
+def _bounds(values: _Column) -> tuple[int, int]:
+    bounds: Any = pc.min_max(values)
+    return bounds["min"].as_py(), bounds["max"].as_py()
+
+
+def _stored_schema(table: str, encoded: pa.Schema) -> pa.Schema:
+    """The table's schema with the types in which texts are held while they are written."""
+    fields = [
+        field.with_type(encoded.field(field.name).type) if field.type in (pa.string(), pa.binary()) else field
+        for field in TABLES[table]
+    ]
+    return pa.schema(fields)
+
+
+def _dictionary_columns(table: str) -> list[str]:
+    """The columns, by their path in the file, that get a dictionary."""
+    columns: list[str] = []
+    for field in TABLES[table]:
+        if field.type == pa.float64() or (field.type == pa.string() and field.name not in _LONG_TEXTS):
+            columns.append(field.name)
+        elif pa.types.is_list(field.type):
+            columns += [f"{field.name}.list.element.price", f"{field.name}.list.element.size"]
+    return columns
