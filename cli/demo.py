@@ -30,6 +30,11 @@ FAULTS: Final = (
 )
 STEPS_PER_SECOND: Final = 10
 
+_FRAMES: Final = """
+SELECT regexp_extract(topic, '^market\\.[^.]+\\.(.+)$', 1) AS feed, count(*) AS frames
+FROM frames WHERE direction = 'in' AND kind = 'data' GROUP BY 1 ORDER BY 2 DESC
+"""
+
 
 @click.command(
     "demo", epilog=examples("bookreel demo", "bookreel demo --seconds 60 --archive ./demo-archive")
@@ -143,13 +148,7 @@ def _show_contents(archive: Path) -> None:
 
     with Archive(archive) as opened:
         click.echo("Frames received, by feed:")
-        print_table(
-            opened.sql(
-                "SELECT split_part(topic, '.', 3) || coalesce('.' || nullif(split_part(topic, '.', 4), ''), '') AS feed, "
-                "count(*) AS frames FROM frames WHERE direction = 'in' AND kind = 'data' GROUP BY 1 ORDER BY 2 DESC"
-            ).to_arrow_table(),
-            "table",
-        )
+        print_table(opened.sql(_FRAMES).to_arrow_table(), "table")
 
 
 def _show_audit(result: Audit, freshness: float | None) -> None:
@@ -170,7 +169,7 @@ def _show_audit(result: Audit, freshness: float | None) -> None:
         ),
         (
             "trades recorded",
-            f"{result.trades_recorded:,}; {result.trades_twice:,} twice, {result.trades_unknown:,} that never happened",
+            f"{result.trades_recorded:,}; {result.trades_twice:,} twice, {result.trades_unknown:,} made up",
         ),
     ]
     if freshness is not None:
@@ -187,14 +186,14 @@ def _show_answers(archive: Path, truth: Path) -> None:
 
     with Archive(archive) as opened:
         row = opened.sql("SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = 'btcusdt'").fetchone()
-        last = row[0] if row else None
+        last = f"TIMESTAMP_NS '{row[0] if row else None}'"
         for question, query in (
-            ("Best bid and offer at the end", f"FROM bbo_at('btcusdt', TIMESTAMP_NS '{last}')"),
+            ("Best bid and offer at the end", f"FROM bbo_at('btcusdt', {last})"),
             ("Bars of 5 s", "FROM ohlcv('btcusdt', INTERVAL 5 SECONDS) ORDER BY 1 DESC LIMIT 4"),
             (
                 "The book 5 s before",
                 "SELECT side, level, price, size, valid "
-                f"FROM book_at('btcusdt', TIMESTAMP_NS '{last}' - INTERVAL 5 SECONDS) WHERE level <= 3",
+                f"FROM book_at('btcusdt', {last} - INTERVAL 5 SECONDS) WHERE level <= 3",  # noqa: S608
             ),
         ):
             click.echo(f"{question}: {query}")
