@@ -22,7 +22,10 @@ __all__ = [
 
 
 class StorageError(Exception):
-    """Base of this package's errors. ``exit_code``: 2 for wrong use or ownership, 3 for data that cannot be read."""
+    """Base of this package's errors.
+
+    ``exit_code``: 2 for wrong use or ownership, 3 for data that cannot be read.
+    """
 
     exit_code: ClassVar[int] = 3
 
@@ -59,7 +62,7 @@ class UnknownFormat(StorageError):
         self.found = found
         self.known = known
         super().__init__(
-            f"{path} has format {found}, this version reads up to format {known}; use a newer version of bookreel"
+            f"{path} has format {found}, this version reads up to {known}; use a newer version of bookreel"
         )
 
 
@@ -141,7 +144,10 @@ class CorruptFile(StorageError):
 
 
 class QueryError(StorageError):
-    """A SQL statement cannot be run: it is wrong, or it does more than read. ``hint``: what would be right."""
+    """A SQL statement cannot be run: it is wrong, or it does more than read.
+
+    ``hint``: what would be right.
+    """
 
     exit_code = 2
 

@@ -22,9 +22,9 @@ _META_LIMIT: Final = 64 * 1024
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """Content of ``archive.json``, written once.
 
-    ``venue``: the first one recorded here; records name their line, so further ones may follow. ``created_ns``: wall clock, ns UTC.
-    ``id``: 16 hex digits drawn when the archive was made; it seeds the records' checksums, so that bytes which came in over the network
-    can never pass for a record.
+    ``venue``: the first one recorded here; records name their line, so further ones may follow.
+    ``created_ns``: wall clock, ns UTC. ``id``: 16 hex digits drawn when the archive was made; it seeds the
+    records' checksums, so that bytes which came in over the network can never pass for a record.
     """
 
     format: int
@@ -114,7 +114,8 @@ class _Form(msgspec.Struct):
 def create_archive(
     archive: Path, venue: str, created_ns: int, disk: Disk, archive_id: bytes | None = None
 ) -> Meta:
-    """Makes the folders, and ``archive.json`` as the last thing; what an interrupted attempt left is completed.
+    """Makes the folders, and ``archive.json`` as the last thing; what an interrupted attempt left is
+    completed.
 
     ``archive_id``: 8 bytes; None draws them.
     """

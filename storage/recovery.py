@@ -1,13 +1,15 @@
 """Taking an archive for writing: own it, check or create it, and learn where positions go on.
 
-Nothing that is there is changed: a leftover segment is read whole and left to the sealer. Damage in it is registered by an event
-in the new segment, once, however often the archive is opened before that segment is sealed.
+Nothing that is there is changed: a leftover segment is read whole and left to the sealer. Damage in it is
+registered by an event in the new segment, once, however often the archive is opened before that segment is
+sealed.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,10 @@ _NOTE_BYTES_MAX = 4096
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """``next_pos``: the first position to give out. ``events``: facts of the ``recovery`` events still to be registered."""
+    """``next_pos``: the first position to give out.
+
+    ``events``: facts of the ``recovery`` events still to be registered.
+    """
 
     next_pos: int
     events: list[dict[str, Any]]
@@ -80,18 +85,15 @@ def _describe_owner(path: Path, disk: Disk) -> str:
         return "another process"
     finally:
         file.close()
-    seconds, ns = divmod(owner.started_ns, 1_000_000_000)
-    return f"process {owner.pid}, started at {_utc(seconds)}.{ns // 1_000_000:03d}Z"
-
-
-def _utc(seconds: int) -> str:
-    import datetime
-
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    started = datetime.fromtimestamp(owner.started_ns // 1_000_000_000, UTC)
+    return f"process {owner.pid}, started at {started:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def recover(archive: Path, disk: Disk) -> Recovery:
-    """Reads every leftover segment and the manifest's positions. Removes nothing but files that never got their name."""
+    """Reads every leftover segment and the manifest's positions.
+
+    Removes nothing but files that never got their name.
+    """
     layout = Layout(archive)
     for name in disk.names(layout.journal):
         if name.endswith(".new"):
@@ -112,7 +114,8 @@ def recover(archive: Path, disk: Disk) -> Recovery:
                     registered.update(_registered_by(item))
             highest = max(highest, reader.last_pos)
             clean = reader.footer is not None
-    # After a crash one position is left out: what was torn off may have had it, and must not share it with another record.
+    # After a crash one position is left out: what was torn off may have had it, and must not share it with
+    # another record.
     next_pos = highest + (1 if clean else 2)
     events = []
     for damage, following in found:

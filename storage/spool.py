@@ -1,0 +1,272 @@
+"""The records in memory: bounded, and counted where they are.
+
+A record goes through four places, and leaves memory only when it is durable::
+
+    append -> queue -> batch being written -> written, not yet durable -> durable
+              take                     wrote                       settle
+
+``received == durable + in_flight + shed`` holds whenever the lock is free; ``in_flight`` is counted from the
+places themselves, so the identity is a check and not a definition.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Final, Protocol
+
+import msgspec
+from isal.isal_zlib import crc32
+
+from bookreel.storage.codec import BODY, CONN_BYTES_MAX, FRAME, MARKER, PAYLOAD_BYTES_MAX
+from bookreel.storage.errors import RecordTooLarge, StorageError
+from bookreel.storage.record import Direction, Kind, encode_event
+
+__all__ = ["Batch", "Clock", "Counts", "Spool"]
+
+_RECORD_OVERHEAD: Final = 128
+"""Bytes of memory that a record takes beside its own: object, slot, allocator."""
+
+_RESUME_PART: Final = 8
+"""Shedding goes on until one part in so many is free, so that a full spool sheds in runs and not every
+second frame.
+"""
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def wall_ns(self) -> int: ...
+
+    def mono_ns(self) -> int: ...
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Records since the journal was opened, at one moment: ``received == durable + in_flight + shed``.
+
+    ``written``: given to the kernel at least once. ``rewritten``: written again after an error of the disk.
+    ``failures``: errors of the disk, a full one included. ``held_bytes``: memory of the records not yet
+    durable. Events of the journal itself are counted too.
+    """
+
+    received: int
+    durable: int
+    in_flight: int
+    shed: int
+    written: int
+    rewritten: int
+    failures: int
+    held_bytes: int
+
+
+class Batch:
+    """Records written together; their positions are consecutive.
+
+    ``todo`` is what the kernel has not taken yet.
+    """
+
+    __slots__ = ("buffers", "first_pos", "size", "todo")
+
+    def __init__(self, first_pos: int, buffers: list[bytes]) -> None:
+        self.first_pos = first_pos
+        self.buffers = buffers
+        self.size = sum(map(len, buffers))
+        self.todo: list[bytes | memoryview] = list(buffers)
+
+    @property
+    def last_pos(self) -> int:
+        return self.first_pos + len(self.buffers) - 1
+
+    @property
+    def begun(self) -> bool:
+        """Whether the kernel has taken a part of it."""
+        return len(self.todo) != len(self.buffers) or self.todo[0] is not self.buffers[0]
+
+
+class Spool:
+    """What was appended and is not durable yet.
+
+    Safe for threads; :meth:`take` and :meth:`wrote` belong to the one that writes.
+    """
+
+    def __init__(self, next_pos: int, *, seed: int, clock: Clock, limit_bytes: int) -> None:
+        self._seed = seed
+        self._clock = clock
+        self._limit = limit_bytes
+        self._names: dict[str, bytes] = {}
+        self._refusal: StorageError | None = None
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.next_pos = next_pos
+        self.durable_pos = next_pos - 1
+        self.cut: int | None = None
+        self._queue: deque[bytes] = deque()
+        self._current: Batch | None = None
+        self._unsynced: deque[Batch] = deque()
+        self._held = 0
+        self.received = self.durable = self.shed = self.written = 0
+        self._rewritten = self._failures = 0
+        self._shed_from = 0
+        self._shed_run = 0
+
+    # -- in
+
+    def append(
+        self, ts_recv: int, mono: int, conn: str, epoch: int, direction: int, kind: int, payload: bytes
+    ) -> int:
+        """See :meth:`Journal.append`."""
+        name = self._names.get(conn)
+        if name is None:
+            name = self._encode_name(conn)
+        size = len(payload)
+        with self._lock:
+            if self._refusal is not None or size > PAYLOAD_BYTES_MAX:
+                raise self._refusal or RecordTooLarge("payload", size, PAYLOAD_BYTES_MAX)
+            if (self._shed_run or self._held + size > self._limit) and not self._has_room(size):
+                self.received += 1
+                self.shed += 1
+                return 0
+            pos = self.next_pos
+            body = BODY.pack(size, pos, ts_recv, mono, epoch, direction, kind, len(name)) + name + payload
+            record = FRAME.pack(MARKER, crc32(body, self._seed)) + body
+            self._queue.append(record)
+            self._held += len(record) + _RECORD_OVERHEAD
+            self.next_pos = pos + 1
+            self.received += 1
+        return pos
+
+    def append_event(self, payload: bytes, *, cut: bool = False) -> int:
+        """Takes an event of the journal itself, whatever memory holds: they are few and say what is missing.
+
+        With ``cut`` a batch begins with it.
+        """
+        with self._lock:
+            pos = self._enqueue_event(self._clock.wall_ns(), payload)
+            if cut:
+                self.cut = pos
+        return pos
+
+    def refuse(self, error: StorageError) -> None:
+        """Every later :meth:`append` raises this; a run of shed records ends and is registered."""
+        with self._lock:
+            if self._refusal is None and self._shed_run:
+                self._end_shedding(self._clock.wall_ns())
+            self._refusal = error
+            self._changed.notify_all()
+
+    def _encode_name(self, conn: str) -> bytes:
+        name = conn.encode()
+        if len(name) > CONN_BYTES_MAX:
+            raise RecordTooLarge("line name", len(name), CONN_BYTES_MAX)
+        self._names[conn] = name
+        return name
+
+    def _has_room(self, size: int) -> bool:
+        """Begins, continues or ends a run of shed records."""
+        if self._shed_run == 0:
+            self._shed_from = self._clock.wall_ns()
+        elif self._held + size <= self._limit - self._limit // _RESUME_PART:
+            self._end_shedding(self._clock.wall_ns())
+            return True
+        self._shed_run += 1
+        return False
+
+    def _end_shedding(self, now: int) -> None:
+        records, self._shed_run = self._shed_run, 0
+        self._enqueue_event(
+            now, encode_event("shed", **{"from": self._shed_from, "to": now, "records": records})
+        )
+
+    def _enqueue_event(self, now: int, payload: bytes) -> int:
+        pos, size, mono = self.next_pos, len(payload), self._clock.mono_ns()
+        body = BODY.pack(size, pos, now, mono, 0, Direction.INTERNAL, Kind.EVENT, 0) + payload
+        record = FRAME.pack(MARKER, crc32(body, self._seed)) + body
+        self._queue.append(record)
+        self._held += len(record) + _RECORD_OVERHEAD
+        self.next_pos = pos + 1
+        self.received += 1
+        return pos
+
+    # -- through
+
+    def take(self, records_max: int) -> Batch | None:
+        """The batch being written, or else the next one."""
+        if self._current is None:
+            with self._lock:
+                queue = self._queue
+                count = min(len(queue), records_max)
+                if count:
+                    first_pos = self.next_pos - len(queue)
+                    if self.cut is not None and first_pos < self.cut:
+                        count = min(count, self.cut - first_pos)
+                    self._current = Batch(first_pos, [queue.popleft() for _ in range(count)])
+        return self._current
+
+    def wrote(self, batch: Batch) -> None:
+        """The kernel has the whole batch."""
+        assert batch is self._current, "batches are written in order"
+        with self._lock:
+            self._current = None
+            self._unsynced.append(batch)
+            self.written += len(batch.buffers)
+
+    def waiting(self) -> int:
+        """Batches that are written but not durable: what a sync that begins now will cover."""
+        return len(self._unsynced)
+
+    def not_durable(self) -> list[Batch]:
+        """The batches of which the disk may have anything."""
+        current = self._current
+        return [*self._unsynced] if current is None else [*self._unsynced, current]
+
+    def settle(self, batches: int) -> int:
+        """The oldest so many written batches are durable. Returns their records."""
+        records = 0
+        with self._lock:
+            for _ in range(batches):
+                batch = self._unsynced.popleft()
+                records += len(batch.buffers)
+                self._held -= batch.size + len(batch.buffers) * _RECORD_OVERHEAD
+                self.durable_pos = batch.last_pos
+            self.durable += records
+            self._changed.notify_all()
+        return records
+
+    def count_failure(self) -> None:
+        """An error of the disk."""
+        with self._lock:
+            self._failures += 1
+
+    def count_rewritten(self, records: int) -> None:
+        """So many records were written again because of one."""
+        with self._lock:
+            self._rewritten += records
+
+    # -- seen from outside
+
+    def wait(self, timeout: float) -> None:
+        """Returns when something became durable or is refused, or after ``timeout`` seconds."""
+        with self._lock:
+            self._changed.wait(timeout)
+
+    @property
+    def in_flight(self) -> int:
+        with self._lock:
+            return self._count()
+
+    def counts(self) -> Counts:
+        with self._lock:
+            return Counts(
+                received=self.received,
+                durable=self.durable,
+                in_flight=self._count(),
+                shed=self.shed,
+                written=self.written,
+                rewritten=self._rewritten,
+                failures=self._failures,
+                held_bytes=self._held,
+            )
+
+    def _count(self) -> int:
+        current = 0 if self._current is None else len(self._current.buffers)
+        return len(self._queue) + current + sum(len(batch.buffers) for batch in self._unsynced)
