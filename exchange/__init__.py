@@ -1,4 +1,5 @@
-"""An exchange to test against: the Huobi/HTX spot protocol over a seeded market whose book is known, faults included."""
+"""An exchange to test against: the Huobi/HTX spot protocol over a seeded market whose book is known, faults
+included."""
 
 from __future__ import annotations
 

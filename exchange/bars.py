@@ -1,7 +1,6 @@
 """Candles of all ten periods and the rolling day, made from one symbol's trades over an invented past.
-
-A bar begins at a multiple of its period; days, weeks, months and years begin at midnight GMT+8, weeks on Monday. A bar
-without a trade is flat at the last close and counts 0; the first trade of a bar sets its open.
+ A bar begins at a multiple of its period; days, weeks, months and years begin at midnight GMT+8, weeks on
+Monday. A bar without a trade is flat at the last close and counts 0; the first trade of a bar sets its open.
 """
 
 from __future__ import annotations
@@ -140,11 +139,6 @@ class Bars:
     def current(self, period: str) -> Bar:
         """The open bar."""
         return self._series[period][-1]
-
-    def last(self, period: str, size: int) -> list[Bar]:
-        """The newest ``size`` bars, oldest first."""
-        series = self._series[period]
-        return list(islice(series, max(0, len(series) - size), None))
 
     def between(self, period: str, first: int, last: int, size: int) -> list[Bar]:
         """Bars whose start is in [first, last]: the newest ``size`` of them, oldest first."""

@@ -25,9 +25,10 @@ _REMEMBERED_PINGS: Final = 32
 
 
 class Chain:
-    """What a client of an incremental feed can know of its book, so that each broken chain is one it can tell apart.
-
-    ``need_seq``: an image must be at least this new to be joined to what the client has received since the last break.
+    """What a client of an incremental feed can know of its book, so that each broken chain is one it can tell
+        apart.
+     ``need_seq``: an image must be at least this new to be joined to what the client has received since the last
+    break.
     """
 
     __slots__ = ("_after", "_broken_ns", "_usable", "last", "need_seq")
@@ -100,10 +101,12 @@ class Client:
         self.streams: dict[str, Stream] = {}
         self.opened_ns = 0
         self.requested_ns = 0
-        self.frozen = False
-        """Half open: nothing is read or sent any more."""
+        self.frozen_until_ns = 0
+        """Not 0: half open until then, nothing is read or sent any more."""
         self.closed = False
         self.close_note: str | None = None
+        self.down = asyncio.Event()
+        """The connection was ended from this side."""
         self._ws = ws
         self._request = request
         self._config = config
@@ -132,13 +135,19 @@ class Client:
         """End the connection at once, without a goodbye."""
         self.closed = True
         self.close_note = note
+        self.down.set()
         self._wake.set()
         if self._request.transport is not None:
             self._request.transport.abort()
 
-    def freeze(self) -> None:
+    @property
+    def frozen(self) -> bool:
+        """Whether the socket is half open."""
+        return self.frozen_until_ns != 0
+
+    def freeze(self, now_ns: int) -> None:
         """Become half open; what was queued is never sent."""
-        self.frozen = True
+        self.frozen_until_ns = now_ns + int(self._config.half_open_s * 1e9)
         self._queue.clear()
         self._queued_bytes = 0
 
@@ -182,6 +191,8 @@ class Client:
             )
             await asyncio.sleep(every_s / 5 if missed else every_s)
             if self.frozen:
+                if now_ns() >= self.frozen_until_ns:
+                    self.cut("half open for too long")
                 continue
             if self._missing_since_ns is not None and now_ns() - self._missing_since_ns >= every_ns * 2.1:
                 await self.close(_PING_CHECK_EXPIRED, f"ping check expired, session: {self.session}")

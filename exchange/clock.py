@@ -9,7 +9,8 @@ __all__ = ["Clock", "SteadyTime", "SystemClock"]
 
 
 class Clock(Protocol):
-    """Two readings: ``wall_ns`` since the UNIX epoch, UTC; ``mono_ns`` since some fixed instant, never going back."""
+    """Two readings: ``wall_ns`` since the UNIX epoch, UTC; ``mono_ns`` since some fixed instant, never going
+    back."""
 
     def wall_ns(self) -> int: ...
 
@@ -29,7 +30,8 @@ class SystemClock:
 
 
 class SteadyTime:
-    """Nanoseconds since the UNIX epoch that never go back: the wall time at the start plus what the monotonic clock adds.
+    """Nanoseconds since the UNIX epoch that never go back: the wall time at the start plus what the monotonic
+    clock adds.
 
     A step of the wall clock would otherwise stop the market or make it jump.
     """

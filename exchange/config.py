@@ -6,13 +6,14 @@ from pathlib import Path
 
 import msgspec
 
+from bookreel.exchange.errors import BadSetting
 from bookreel.exchange.listing import CATALOG
 
 __all__ = ["ExchangeConfig"]
 
 
 class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an exchange can be told; the defaults behave as the venue does."""
+    """Everything an exchange can be told; the defaults behave as the venue does. Raises ``BadSetting``."""
 
     host: str = "127.0.0.1"
     """Where to listen: only this machine, unless told otherwise."""
@@ -36,5 +37,18 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Least seconds between two ``req`` of a socket; closer ones are refused (429)."""
     send_queue_bytes: int = 8 << 20
     """A client that lets more than this wait for it is disconnected."""
+    tls_cert: Path | None = None
+    """PEM certificate chain: with it the URLs are wss and https, for clients that insist on that."""
+    tls_key: Path | None = None
+    """PEM private key of ``tls_cert``, if that file does not hold it."""
     half_open_s: float = 60.0
     """After this long a half-open socket is torn down."""
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "ping_s", "pace_s", "send_queue_bytes", "half_open_s"):
+            if not getattr(self, name) > 0:
+                raise BadSetting(name, getattr(self, name), "it must be more than 0")
+        if not self.symbols:
+            raise BadSetting("symbols", self.symbols, "name at least one")
+        if not 0 <= self.port <= 65535:
+            raise BadSetting("port", self.port, "it must be between 0 and 65535")

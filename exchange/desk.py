@@ -1,4 +1,5 @@
-"""What the exchange does with what a client says: heartbeats, ``sub``, ``unsub``, ``req``, and the refusals in the venue's words."""
+"""What the exchange does with what a client says: heartbeats, ``sub``, ``unsub``, ``req``, and the refusals
+in the venue's words."""
 
 from __future__ import annotations
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["BadFaultSpec", "BadTruth", "ExchangeError", "PortInUse", "UnknownFault", "UnknownSymbol"]
+__all__ = [
+    "BadFaultSpec",
+    "BadSetting",
+    "BadTruth",
+    "ExchangeError",
+    "PortInUse",
+    "UnknownFault",
+    "UnknownSymbol",
+]
 
 
 class ExchangeError(Exception):
@@ -41,6 +49,16 @@ class BadFaultSpec(ExchangeError, ValueError):
         super().__init__(
             f"cannot read {part!r} in the faults: {reason}; write 'all' or 'lost_delta=5,disconnect=2' (per minute)"
         )
+
+
+class BadSetting(ExchangeError, ValueError):
+    """A setting outside its range."""
+
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        self.name = name
+        self.value = value
+        self.reason = reason
+        super().__init__(f"{name} = {value!r} cannot work: {reason}")
 
 
 class UnknownSymbol(ExchangeError, ValueError):

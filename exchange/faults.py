@@ -1,4 +1,5 @@
-"""Which faults an exchange inflicts, how often, and when: a SPEC from the user and a seeded schedule made from it."""
+"""Which faults an exchange inflicts, how often, and when: a SPEC from the user and a seeded schedule made
+from it."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ FAULT_KINDS: Final[dict[str, float]] = {
 
 
 def parse_faults(spec: str) -> dict[str, float]:
-    """Kind -> number per minute, from ``all``, or ``lost_delta=5,disconnect`` (a kind alone takes its default), or nothing.
+    """Kind -> number per minute, from ``all``, or ``lost_delta=5,disconnect`` (a kind alone takes its
+    default), or nothing.
 
     Raises ``UnknownFault`` (it names the nearest kinds) or ``BadFaultSpec``.
     """
@@ -61,7 +63,8 @@ def _rate(part: str, number: str) -> float:
 
 
 class FaultSchedule:
-    """The instants at which faults come due: for each kind a Poisson process of its own, so kinds do not disturb each other."""
+    """The instants at which faults come due: for each kind a Poisson process of its own, so kinds do not
+    disturb each other."""
 
     def __init__(self, rates: Mapping[str, float], seed: int, start_ns: int) -> None:
         self._rngs = {kind: random.Random(f"faults:{seed}:{kind}") for kind in rates}

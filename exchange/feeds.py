@@ -1,7 +1,7 @@
 """What each topic sends, and when.
-
-A feed is one topic somebody is subscribed to. It makes frames at market events (``on_event``), at a fixed pace (``on_slot``,
-every ``period_ns``), right after an ack (``cached``) and for a ``req`` (``reply``). It knows no client.
+ A feed is one topic somebody is subscribed to. It makes frames at market events (``on_event``), at a fixed
+pace (``on_slot``, every ``period_ns``), right after an ack (``cached``) and for a ``req`` (``reply``). It
+knows no client.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ MAX_REPLY: Final = 300
 
 
 class Topic(NamedTuple):
-    """A topic's parts: ``kind`` and its ``argument`` (period, step or levels), and the only ``path`` that serves it."""
+    """A topic's parts: ``kind`` and its ``argument`` (period, step or levels), and the only ``path`` that
+    serves it."""
 
     text: str
     symbol: str
@@ -68,7 +69,8 @@ def parse_topic(text: str) -> Topic | None:
 
 
 class Frame:
-    """A frame's text and, made once for all its receivers, its gzip form. ``seq`` and ``prev_seq`` of mbp deltas only."""
+    """A frame's text and, made once for all its receivers, its gzip form. ``seq`` and ``prev_seq`` of mbp
+    deltas only."""
 
     __slots__ = ("_payload", "prev_seq", "seq", "text")
 
@@ -119,7 +121,8 @@ class Feed:
         return None
 
     def reply(self, first: int, last: int) -> str | None:
-        """The data of the answer to a ``req``; ``first`` and ``last`` in seconds bound the bars. None: no such request."""
+        """The data of the answer to a ``req``; ``first`` and ``last`` in seconds bound the bars. None: no
+        such request."""
         return self.tick()
 
     def frame(self, tick: str, now_ms: int) -> Frame:
@@ -148,7 +151,8 @@ def trade_json(trade: MarketTrade, ts_ms: int, id_key: str = "tradeId") -> str:
 
 
 def depth_json(market: SymbolMarket, step: int, levels: int) -> str:
-    """A depth tick: the book at ``step`` 0, or joined to steps of 10**step ticks with at most 20 levels a side."""
+    """A depth tick: the book at ``step`` 0, or joined to steps of 10**step ticks with at most 20 levels a
+    side."""
     if step:
         sides = [side.grouped(10**step, min(20, levels)) for side in (market.bids, market.asks)]
     else:

@@ -1,4 +1,5 @@
-"""The middle of the exchange: moves the market on, makes each subscribed topic's frames once, and hands them to its streams."""
+"""The middle of the exchange: moves the market on, makes each subscribed topic's frames once, and hands them
+to its streams."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Hub:
         self._opened = 0
 
     def subscribe(self, client: Client, topic: Topic, now_ns: int) -> Frame | None:
-        """Begin (or go on with) a stream; the frame to send after the ack, if any. The symbol must have a market."""
+        """Begin (or go on with) a stream; the frame to send after the ack, if any. The symbol must have a
+        market."""
         channel = self._channels.get(topic.text) or self._open(topic, now_ns)
         stream = client.streams.get(topic.text)
         if stream is not None:

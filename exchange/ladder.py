@@ -1,7 +1,7 @@
 """One side of the true book, on a tick grid, always in order.
-
-A level's key is its price in ticks for asks and the negative of it for bids, so that on both sides the smaller key is the
-better price. The texts of the levels are kept, since the same level is printed in many frames.
+ A level's key is its price in ticks for asks and the negative of it for bids, so that on both sides the
+smaller key is the better price. The texts of the levels are kept, since the same level is printed in many
+frames.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Ladder:
     __slots__ = ("_price_unit", "_size_unit", "_texts", "keys", "lots")
 
     def __init__(self, price_precision: int, amount_precision: int) -> None:
-        self._price_unit = 10**price_precision
-        self._size_unit = 10**amount_precision
+        self._price_unit: int = 10**price_precision
+        self._size_unit: int = 10**amount_precision
         self.keys: list[int] = []
         self.lots: dict[int, int] = {}
         self._texts: dict[int, str] = {}
@@ -45,7 +45,8 @@ class Ladder:
         self._texts.pop(key, None)
 
     def price(self, key: int) -> float:
-        """A level's price: int division is correctly rounded, so this is the double a decimal price parses to."""
+        """A level's price: int division is correctly rounded, so this is the double a decimal price parses
+        to."""
         return abs(key) / self._price_unit
 
     def size(self, key: int) -> float:
@@ -69,7 +70,8 @@ class Ladder:
         return {key: text(key) for key in self.keys[:levels]}
 
     def grouped(self, step: int, levels: int) -> list[str]:
-        """The best ``levels`` levels after prices are joined to multiples of ``step`` ticks, away from the touch."""
+        """The best ``levels`` levels after prices are joined to multiples of ``step`` ticks, away from the
+        touch."""
         sums: dict[int, int] = {}
         for key in self.keys:
             group = (

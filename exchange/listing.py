@@ -15,8 +15,9 @@ __all__ = ["CATALOG", "DELISTED", "Listing", "list_symbols", "reference_data"]
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """A symbol. ``price`` is where its market opens; ``levels`` is how deep each side is kept; ``gap`` the mean distance of
-    neighbouring levels in ticks; ``value`` a usual order in quote currency; ``major`` symbols have long sequence numbers and ids."""
+    """A symbol. ``price`` is where its market opens; ``levels`` is how deep each side is kept; ``gap`` the
+    mean distance of neighbouring levels in ticks; ``value`` a usual order in quote currency; ``major``
+    symbols have long sequence numbers and ids."""
 
     symbol: str
     base: str
@@ -33,12 +34,33 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def _listing(
-    base: str, quote: str, price_precision: int, amount_precision: int, price: float, levels: int, gap: float, value: float = 900.0,
-    *, major: bool = True, mbp20: bool = True, state: str = "online",
-) -> Listing:  # fmt: skip
+    base: str,
+    quote: str,
+    price_precision: int,
+    amount_precision: int,
+    price: float,
+    levels: int,
+    gap: float,
+    value: float = 900.0,
+    *,
+    major: bool = True,
+    mbp20: bool = True,
+    state: str = "online",
+) -> Listing:
     return Listing(
-        base + quote, base, quote, price_precision, amount_precision, price, levels, gap, value, major, mbp20, state
-    )  # fmt: skip
+        base + quote,
+        base,
+        quote,
+        price_precision,
+        amount_precision,
+        price,
+        levels,
+        gap,
+        value,
+        major,
+        mbp20,
+        state,
+    )
 
 
 CATALOG: dict[str, Listing] = {
@@ -68,7 +90,8 @@ CATALOG: dict[str, Listing] = {
         _listing("mex", "btc", 10, 2, 6.22e-8, 60, 2.0, 0.02, major=False, mbp20=False),
     )
 }
-"""Symbols with a market of their own character; thick, thin and tiny-priced ones. Others are made up by ``list_symbols``."""
+"""Symbols with a market of their own character; thick, thin and tiny-priced ones. Others are made up by
+``list_symbols``."""
 
 DELISTED: dict[str, Listing] = {
     listing.symbol: listing
@@ -88,7 +111,8 @@ _LINE = re.compile(r"[a-z0-9]{4,24}")
 
 
 def list_symbols(symbols: Iterable[str]) -> list[Listing]:
-    """The listings of ``symbols``, in that order, each once. Raises ``UnknownSymbol`` for what cannot be a pair."""
+    """The listings of ``symbols``, in that order, each once. Raises ``UnknownSymbol`` for what cannot be a
+    pair."""
     return [_find(symbol) for symbol in dict.fromkeys(s.strip().lower() for s in symbols)]
 
 

@@ -1,8 +1,8 @@
 """A seeded synthetic market: orders, cancels and takers over a true price -> size book for each symbol.
-
-A pure function of (listings, seed, rate, start): every event carries its own time, so the same seed gives the same events
-however often and in whatever steps ``advance`` is called. Each event takes a new sequence number of its symbol (steps are
-sometimes larger than 1), and everything an event changes (levels, trades, bars) is done when ``step`` returns.
+ A pure function of (listings, seed, rate, start): every event carries its own time, so the same seed gives
+the same events however often and in whatever steps ``advance`` is called. Each event takes a new sequence
+number of its symbol (steps are sometimes larger than 1), and everything an event changes (levels, trades,
+bars) is done when ``step`` returns.
 """
 
 from __future__ import annotations
@@ -209,9 +209,11 @@ class SymbolMarket:
             key = side.keys[0]
             lots = min(left, side.lots[key])
             first = lots if lots < 2 or rng.random() < 0.8 else rng.randrange(1, lots)
-            for part in (first, lots - first):  # two makers at one price are two trades
-                if part:
-                    trades.append(self._trade("buy" if buying else "sell", side.price(key), part))
+            makers = (
+                (first, lots - first) if first < lots else (lots,)
+            )  # two makers at one price are two trades
+            taker: Literal["buy", "sell"] = "buy" if buying else "sell"
+            trades.extend(self._trade(taker, side.price(key), part) for part in makers)
             side.put(key, side.lots[key] - lots)
             left -= lots
 
@@ -238,7 +240,8 @@ class Market:
         heapq.heapify(self._queue)
 
     def advance(self, until_ns: int) -> Iterator[tuple[SymbolMarket, MarketEvent]]:
-        """Every event up to ``until_ns``, in order; each is done when it is yielded, the ones after it are not."""
+        """Every event up to ``until_ns``, in order; each is done when it is yielded, the ones after it are
+        not."""
         queue = self._queue
         while queue and queue[0][0] <= until_ns:
             _, name, symbol = queue[0]

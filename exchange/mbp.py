@@ -1,7 +1,7 @@
 """The incremental book topics: chained deltas between images of the best N levels.
-
-Levels 5 and 20 go tick by tick and leave the unchanged side out; 150 and 400 are the difference of two images 100 ms apart, both
-sides always there, and both empty where only the sequence moved on. A level that leaves the best N is sent with size 0.
+ Levels 5 and 20 go tick by tick and leave the unchanged side out; 150 and 400 are the difference of two
+images 100 ms apart, both sides always there, and both empty where only the sequence moved on. A level that
+leaves the best N is sent with size 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Image(NamedTuple):
 
 
 class MbpFeed(Feed):
-    """One symbol's ``mbp.N``. ``images`` holds the newest images that a delta ended in, the last one the present."""
+    """One symbol's ``mbp.N``. ``images`` holds the newest images that a delta ended in, the last one the
+    present."""
 
     def __init__(self, topic: Topic, market: SymbolMarket) -> None:
         super().__init__(topic, market)
@@ -70,8 +71,7 @@ class MbpFeed(Feed):
 
     def straddled(self, seq: int, rng: Random) -> Image | None:
         """An image whose number lies inside the delta that ended in ``seq``, None if there is no number inside.
-
-        One level differs from the image before the delta: it changed before that instant and back after it, so the
+         One level differs from the image before the delta: it changed before that instant and back after it, so the
         delta does not list it, and whoever joins this image to the delta is left with a wrong size.
         """
         before = next((a for a, b in pairwise(self.images) if b.seq == seq and b.seq - a.seq > 1), None)

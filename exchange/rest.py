@@ -14,6 +14,7 @@ from bookreel.exchange.market import Market, MarketEvent, SymbolMarket
 
 __all__ = ["Rest"]
 
+_LAST_SECOND = 2_556_115_200
 _NETWORKS = {"btc": "OMNI", "usdt": "ERC20"}
 
 
@@ -44,6 +45,7 @@ class Rest:
             ("/v1/common/timestamp", self._timestamp),
             ("/v2/reference/currencies", self._currencies),
             ("/market/history/kline", self._kline),
+            ("/market/history/candles", self._kline),
             ("/market/detail/merged", self._merged),
             ("/market/tickers", self._tickers),
             ("/market/depth", self._depth),
@@ -100,6 +102,13 @@ class Rest:
             raise _Refused("invalid-parameter", "invalid size, valid range: [1,2000]")
         return int(text)
 
+    @staticmethod
+    def _second_of(request: web.Request, name: str) -> int:
+        text = request.query.get(name, "0")
+        if not text.isdigit():
+            raise _Refused("invalid-parameter", f"invalid {name}")
+        return int(text)
+
     def _envelope(self, channel: str, data: str, key: str = "data") -> str:
         return f'{{"ch":"{channel}","status":"ok","ts":{self._now_ms()},"{key}":{data}}}'
 
@@ -132,7 +141,9 @@ class Rest:
         period = request.query.get("period", "")
         if period not in PERIODS:
             raise _Refused("invalid-parameter", "invalid period")
-        bars = ",".join(bar_json(bar) for bar in reversed(market.bars.last(period, size)))
+        first, last = self._second_of(request, "from"), self._second_of(request, "to")
+        found = market.bars.between(period, first or 0, last or _LAST_SECOND, size)
+        bars = ",".join(bar_json(bar) for bar in reversed(found))
         return self._envelope(f"market.{market.symbol}.kline.{period}", f"[{bars}]")
 
     def _merged(self, request: web.Request) -> str:

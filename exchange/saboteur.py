@@ -1,7 +1,7 @@
 """Inflicts the faults: chooses whom a due fault hits, does it, and writes down what was really done.
-
-A fault that breaks an incremental chain only hits a stream that is settled: the client has had a usable image since the
-last break and some deltas after it, so every break in the truth file is one the client could tell apart.
+ A fault that breaks an incremental chain only hits a stream that is settled: the client has had a usable
+image since the last break and some deltas after it, so every break in the truth file is one the client could
+tell apart.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class _Pending(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """How a ``req`` for an mbp image is answered: None is ``data: null``; ``true``: it can be joined to the deltas."""
+    """How a ``req`` for an mbp image is answered: None is ``data: null``; ``true``: it can be joined to the
+    deltas."""
 
     image: Image | None
     delay_s: float
@@ -114,7 +115,7 @@ class Saboteur:
                 self._truth.fault("disconnect", client.number, client.path, note="closed with 1001")
                 self._goodbye(client)
         elif pending.kind == "half_open":
-            client.freeze()
+            client.freeze(now_ns)
             self._truth.fault("half_open", client.number, client.path)
         else:
             until_ns = now_ns + int(rng.uniform(*_SILENCE_S) * 1e9)
@@ -127,8 +128,14 @@ class Saboteur:
                 self._truth.fault("silence", client.number, client.path, until=until_ns, note="every topic")
             else:
                 self._truth.fault(
-                    "silence", client.number, client.path, symbol=topic.symbol, feed=topic.feed, topic=topic.text, until=until_ns
-                )  # fmt: skip
+                    "silence",
+                    client.number,
+                    client.path,
+                    symbol=topic.symbol,
+                    feed=topic.feed,
+                    topic=topic.text,
+                    until=until_ns,
+                )
 
     # -- frames ----------------------------------------------------------------------------------------------------
 
@@ -191,9 +198,16 @@ class Saboteur:
     def _tell(self, kind: str, stream: Stream, frame: Frame, note: str | None = None) -> None:
         topic = stream.channel.feed.topic
         self._truth.fault(
-            kind, stream.client.number, stream.client.path, symbol=topic.symbol, feed=topic.feed, topic=topic.text,
-            seq=frame.seq, prev_seq=frame.prev_seq, note=note,
-        )  # fmt: skip
+            kind,
+            stream.client.number,
+            stream.client.path,
+            symbol=topic.symbol,
+            feed=topic.feed,
+            topic=topic.text,
+            seq=frame.seq,
+            prev_seq=frame.prev_seq,
+            note=note,
+        )
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -205,7 +219,7 @@ class Saboteur:
         self._pending.remove(pending)
         self._truth.fault(
             "sub_error", client.number, client.path, symbol=topic.symbol, feed=topic.feed, topic=topic.text
-        )  # fmt: skip
+        )
         return True
 
     def mutes(self, client: Client, topic: Topic, now_ns: int) -> bool:
@@ -214,7 +228,8 @@ class Saboteur:
         return stream is not None and now_ns < stream.muted_until_ns
 
     def answer(self, client: Client, topic: Topic, feed: MbpFeed) -> Answer:
-        """What a request for an image gets: normally one as old as the answer took, sometimes the present one."""
+        """What a request for an image gets: normally one as old as the answer took, sometimes the present
+        one."""
         rng = self._rng
         stream = client.streams.get(topic.text)
         chain = stream.chain if stream is not None else None
@@ -251,8 +266,15 @@ class Saboteur:
         if answer.fault is not None:
             note = f"after {answer.delay_s:.1f} s" if answer.fault == "late_snapshot" else None
             self._truth.fault(
-                answer.fault, client.number, client.path, symbol=topic.symbol, feed=topic.feed, topic=topic.text, seq=seq, note=note
-            )  # fmt: skip
+                answer.fault,
+                client.number,
+                client.path,
+                symbol=topic.symbol,
+                feed=topic.feed,
+                topic=topic.text,
+                seq=seq,
+                note=note,
+            )
 
     def consume(self, kind: str, topic: Topic) -> None:
         """A fault was given to a request."""

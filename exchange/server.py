@@ -1,11 +1,15 @@
-"""The exchange as a running server: sockets on ``/ws`` and ``/feed``, REST beside them, one task that moves the market on."""
+"""The exchange as a running server: sockets on ``/ws`` and ``/feed``, REST beside them, one task that moves
+the market on."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import random
+import ssl
 import uuid
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Final, Self
 
@@ -31,6 +35,8 @@ _FAULTS_NS: Final = 50_000_000
 _SHUTDOWN_S: Final = 0.5
 _GOING_AWAY: Final = 1001
 
+_log = logging.getLogger(__name__)
+
 
 class Exchange:
     """An asynchronous context manager: open from entering to leaving.
@@ -52,17 +58,21 @@ class Exchange:
     @property
     def ws_url(self) -> str:
         """Where every topic except the incremental books is."""
-        return f"ws://{self.config.host}:{self.port}/ws"
+        return self._url("ws", "/ws")
 
     @property
     def feed_url(self) -> str:
         """Where the incremental books are."""
-        return f"ws://{self.config.host}:{self.port}/feed"
+        return self._url("ws", "/feed")
 
     @property
     def rest_url(self) -> str:
         """The REST endpoints' root."""
-        return f"http://{self.config.host}:{self.port}"
+        return self._url("http", "")
+
+    def _url(self, scheme: str, path: str) -> str:
+        secure = "s" if self.config.tls_cert else ""
+        return f"{scheme}{secure}://{self.config.host}:{self.port}{path}"
 
     @property
     def inflicted(self) -> dict[str, int]:
@@ -101,7 +111,9 @@ class Exchange:
         Rest(market, self._listings, time.now_ns).add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, config.host, config.port, reuse_address=True)
+        site = web.TCPSite(
+            self._runner, config.host, config.port, reuse_address=True, ssl_context=self._tls()
+        )
         try:
             await site.start()
         except OSError as error:
@@ -126,6 +138,13 @@ class Exchange:
         await self._runner.cleanup()
         self._truth.close()
 
+    def _tls(self) -> ssl.SSLContext | None:
+        if self.config.tls_cert is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.config.tls_cert, self.config.tls_key)
+        return context
+
     async def _run(self) -> None:
         faults_ns = 0
         while True:
@@ -136,19 +155,23 @@ class Exchange:
                 self._saboteur.tick(now_ns)
             await asyncio.sleep(self.config.pace_s)
 
-    def _spawn(self, work: object) -> asyncio.Task[None]:
-        assert asyncio.iscoroutine(work), "only coroutines become tasks"
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a task of the exchange on port %d failed", self.port, exc_info=error)
 
     def _goodbye(self, client: Client) -> None:
         self._spawn(client.close(_GOING_AWAY, "fault: going away"))
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(
-            compress=False, autoping=False, max_msg_size=_CLIENT_FRAME_BYTES, timeout=2.0
+            compress=False, autoping=False, autoclose=False, max_msg_size=_CLIENT_FRAME_BYTES, timeout=2.0
         )
         await ws.prepare(request)
         self._connected += 1
@@ -174,19 +197,14 @@ class Exchange:
     async def _listen(self, client: Client, ws: web.WebSocketResponse) -> None:
         async for message in ws:
             if client.frozen:
-                await self._stay_half_open(client)
-                return
+                continue
             if message.type is WSMsgType.TEXT:
                 self._desk.take(client, message.data)
             elif message.type is WSMsgType.BINARY:
                 self._desk.take(client, message.data.decode(errors="replace"))
             elif message.type is WSMsgType.PING:
                 await ws.pong(message.data)
-
-    async def _stay_half_open(self, client: Client) -> None:
-        """Read and send nothing until the client gives up or the time is over."""
-        waited_s = 0.0
-        while not client.gone and waited_s < self.config.half_open_s:
-            await asyncio.sleep(0.25)
-            waited_s += 0.25
-        client.cut("half open")
+        if client.frozen:  # half open: not even a goodbye is heard
+            await client.down.wait()
+        elif not client.gone:
+            await ws.close()

@@ -1,8 +1,7 @@
 """The truth file: what really happened at the exchange, to hold a recorder against.
-
-NDJSON, one record a line, in the order it happened; ``t`` is nanoseconds since the UNIX epoch. Types: ``start``, ``stop``, ``fault``
-(one per fault really inflicted on a client), ``trade``, ``book`` (the true best N levels at the seqNum of a delta), and
-``connect``, ``close``, ``sub``, ``unsub`` of each socket.
+ NDJSON, one record a line, in the order it happened; ``t`` is nanoseconds since the UNIX epoch. Types:
+``start``, ``stop``, ``fault`` (one per fault really inflicted on a client), ``trade``, ``book`` (the true
+best N levels at the seqNum of a delta), and ``connect``, ``close``, ``sub``, ``unsub`` of each socket.
 """
 
 from __future__ import annotations
@@ -48,8 +47,9 @@ class TruthStop(_Record, tag="stop", frozen=True):
 
 
 class TruthFault(_Record, tag="fault", frozen=True, kw_only=True):
-    """A fault inflicted on socket ``conn``. ``seq`` and ``prev_seq`` are those of the delta that was lost, repeated, swapped (the
-    one that came late) or broken, or ``seq`` is that of the bad snapshot; ``until`` (ns) is when it ends by itself at the latest."""
+    """A fault inflicted on socket ``conn``. ``seq`` and ``prev_seq`` are those of the delta that was lost,
+    repeated, swapped (the one that came late) or broken, or ``seq`` is that of the bad snapshot; ``until``
+    (ns) is when it ends by itself at the latest."""
 
     kind: str
     conn: int
@@ -75,7 +75,8 @@ class TruthTrade(_Record, tag="trade", frozen=True, kw_only=True):
 
 
 class TruthBook(_Record, tag="book", frozen=True, kw_only=True):
-    """The true best N levels of an mbp feed at ``seq``, which is the seqNum of one of its deltas; best first."""
+    """The true best N levels of an mbp feed at ``seq``, which is the seqNum of one of its deltas; best
+    first."""
 
     symbol: str
     feed: str
@@ -119,7 +120,8 @@ _LINES: dict[str, type[TruthConnect] | type[TruthClose] | type[TruthSub] | type[
 
 
 class TruthWriter:
-    """Appends records to a file; without a path it counts faults and writes nothing. ``now_ns`` gives the time of each."""
+    """Appends records to a file; without a path it counts faults and writes nothing. ``now_ns`` gives the
+    time of each."""
 
     def __init__(self, path: Path | None, now_ns: Callable[[], int]) -> None:
         self._now_ns = now_ns
@@ -139,17 +141,36 @@ class TruthWriter:
         self._write(TruthStart(self._now_ns(), seed=seed, symbols=symbols))
 
     def fault(
-        self, kind: str, conn: int, path: str, *, symbol: str | None = None, feed: str | None = None, topic: str | None = None,
-        seq: int | None = None, prev_seq: int | None = None, until: int | None = None, note: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        kind: str,
+        conn: int,
+        path: str,
+        *,
+        symbol: str | None = None,
+        feed: str | None = None,
+        topic: str | None = None,
+        seq: int | None = None,
+        prev_seq: int | None = None,
+        until: int | None = None,
+        note: str | None = None,
+    ) -> None:
         """A fault was inflicted."""
         self.inflicted[kind] = self.inflicted.get(kind, 0) + 1
         self._write(
             TruthFault(
-                self._now_ns(), kind=kind, conn=conn, path=path, symbol=symbol, feed=feed, topic=topic, seq=seq,
-                prev_seq=prev_seq, until=until, note=note,
+                self._now_ns(),
+                kind=kind,
+                conn=conn,
+                path=path,
+                symbol=symbol,
+                feed=feed,
+                topic=topic,
+                seq=seq,
+                prev_seq=prev_seq,
+                until=until,
+                note=note,
             )
-        )  # fmt: skip
+        )
 
     def line(
         self, kind: str, conn: int, path: str, topic: str | None = None, note: str | None = None
@@ -162,10 +183,15 @@ class TruthWriter:
         for trade in event.trades:
             self._write(
                 TruthTrade(
-                    event.ts_ns, symbol=event.symbol, trade_id=str(trade.trade_id), trade_seq=trade.trade_seq,
-                    side=trade.side, price=trade.price, size=trade.size,
+                    event.ts_ns,
+                    symbol=event.symbol,
+                    trade_id=str(trade.trade_id),
+                    trade_seq=trade.trade_seq,
+                    side=trade.side,
+                    price=trade.price,
+                    size=trade.size,
                 )
-            )  # fmt: skip
+            )
 
     def book(self, symbol: str, feed: str, image: Image) -> None:
         """The book after a delta."""
