@@ -1,0 +1,474 @@
+"""What one connection says and hears, without the connection: frames in, frames out, times passed in.
+
+The session calls :meth:`Dialogue.receive` with each frame, sends what :meth:`Dialogue.outgoing` gives, and
+calls :meth:`Dialogue.check` now and then; :class:`LineDown` ends the connection. Every frame is journaled
+before anything interprets it, and a frame that was shed is not interpreted, so that the live books are what
+the archive's will be.
+
+Only the frames of incremental books, answers and heartbeats are decoded. Of the others it is enough to know
+whose they are: the part of a push up to its first comma names its topic and is always the same, so it is
+learned once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from bookreel.book.model import Cause, Delta, Event, Snapshot
+from bookreel.book.sync import Outcome
+from bookreel.ingest.books import LiveBook
+from bookreel.ingest.config import RecordConfig
+from bookreel.ingest.freshness import newer
+from bookreel.ingest.health import Finding, HealthSettings, LineHealth
+from bookreel.ingest.pacing import Outgoing, Pacer, Purpose
+from bookreel.ingest.stats import LineStats
+from bookreel.ingest.tape import Tape
+from bookreel.storage.errors import StorageError
+from bookreel.venues.errors import VenueError
+from bookreel.venues.message import Ack, Data, Heartbeat, Message, Refusal, Reply, Topic, Venue
+
+__all__ = ["Dialogue", "LineDown"]
+
+_MS: Final = 1_000_000
+_S: Final = 1_000_000_000
+_PREFIX_BYTES: Final = 128
+_BUSY_PAUSE_NS: Final = 2 * _S
+_BACKFILL_TRIES: Final = 4
+
+_log = logging.getLogger(__name__)
+
+
+class LineDown(Exception):
+    """The connection is to be given up. ``cause`` is the gap's."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        self.cause = cause
+        self.detail = detail
+        super().__init__(f"{cause}: {detail}")
+
+
+class Dialogue:
+    """One connection, from open to close. ``wake`` is called when there may be something new to send."""
+
+    def __init__(
+        self,
+        topics: dict[str, Topic],
+        books: dict[str, LiveBook],
+        stats: LineStats,
+        *,
+        config: RecordConfig,
+        venue: Venue,
+        tape: Tape,
+        rng: Random,
+        wake: Callable[[], None],
+        recover: bool,
+    ) -> None:
+        self._topics = topics
+        self._books = books
+        self._stats = stats
+        self._config = config
+        self._venue = venue
+        self._tape = tape
+        self._rng = rng
+        self._wake = wake
+        self._recover = recover
+        self._conn = stats.name
+        self._epoch = stats.epoch
+        now = tape.clock.mono_ns()
+        self.opened_at = now
+        self.last_wall = tape.clock.wall_ns()
+        """Receive time (ns UTC) of the last frame."""
+        self._pacer = Pacer(
+            f"{self._conn}.{self._epoch}",
+            req_interval_ns=max(config.req_interval_ms * _MS, venue.min_req_interval_ns),
+            sub_interval_ns=config.sub_interval_ms * _MS,
+            timeout_ns=config.req_timeout_ms * _MS,
+            ask_timeout_ns=min(config.ask_timeout_ms, config.req_timeout_ms) * _MS,
+            rng=rng,
+        )
+        settings = HealthSettings(
+            floor_ns=config.silence_floor_ms * _MS,
+            factor=config.silence_factor,
+            unknown_ns=config.silence_unknown_ms * _MS,
+            cap_ns=config.silence_cap_s * _S,
+            half_open_ns=config.half_open_ms * _MS,
+        )
+        self._health = LineHealth(settings, now, pongs=stats.pongs)
+        self._prefixes: dict[bytes, str] = {}
+        self._unreadable = 0
+        self._unaskable: set[str] = set()
+        self._renewed: set[str] = set()
+        self._ping_due = True
+        interval = config.audit_interval_s * _S
+        self._audits = {text: now + int(rng.uniform(0, interval)) for text in books} if interval else {}
+
+    def open(self) -> None:
+        """Subscribe to everything that was not refused for good."""
+        for text, topic in self._topics.items():
+            if text not in self._stats.refused:
+                self._subscribe(topic)
+
+    def reconsider(self) -> None:
+        """Reference data is new: what was refused for good may be asked for again."""
+        again = [self._topics[text] for text in self._stats.refused if text in self._topics]
+        self._stats.refused.clear()
+        for topic in again:
+            self._subscribe(topic)
+
+    # In
+
+    def receive(self, frame: bytes | str, wall: int, mono: int) -> bytes | None:
+        """Take a frame received at ``wall`` and ``mono`` (ns). Returns what must be answered before all else."""
+        stats = self._stats
+        pos = self._tape.received(frame, wall, mono, self._conn, self._epoch)
+        stats.frames += 1
+        stats.frame_bytes += len(frame)
+        stats.last_frame_wall = wall
+        self.last_wall = wall
+        health = self._health
+        health.any_at = mono
+        if not pos:
+            self._shed(wall)
+            return None
+        try:
+            text = frame.encode() if isinstance(frame, str) else self._venue.inflate(frame)
+            name = self._prefixes.get(text[: text.find(b",", 0, _PREFIX_BYTES)])
+            if name is not None and isinstance(frame, bytes):
+                finding = health.data(name, mono, wall, frame)
+                if finding is not None:
+                    self._found(finding, text, wall, mono)
+                return None
+            message = self._venue.decode(text)
+            self._unreadable = 0
+            return self._message(message, frame, text, pos, wall, mono)
+        except VenueError as error:
+            self._undecodable(frame, wall, error)
+        except (LineDown, StorageError):
+            raise
+        except Exception:
+            # A bug of ours in reading one frame must not cost the connection and all its other streams.
+            _log.exception("cannot read a frame: line=%s epoch=%d pos=%d", self._conn, self._epoch, pos)
+            self._undecodable(frame, wall, None)
+        return None
+
+    def _message(
+        self, message: Message, frame: bytes | str, text: bytes, pos: int, wall: int, mono: int
+    ) -> bytes | None:
+        if isinstance(message, Data):
+            self._data(message, frame, text, pos, wall, mono)
+        elif isinstance(message, Heartbeat):
+            if message.kind == "ping":
+                return self._venue.pong(message.value)
+            self._stats.pongs = self._health.pongs = True
+        elif isinstance(message, Ack):
+            self._acked(message, wall, mono)
+        elif isinstance(message, Reply):
+            self._replied(message, pos, wall, mono)
+        elif isinstance(message, Refusal):
+            self._refused(message, mono)
+        else:
+            self._stats.unknown += 1
+        return None
+
+    def _data(self, data: Data, frame: bytes | str, text: bytes, pos: int, wall: int, mono: int) -> None:
+        name = data.topic.text
+        book = self._books.get(name)
+        if isinstance(frame, bytes):
+            finding = self._health.data(name, mono, wall, frame)
+            if finding is not None:
+                self._found(finding, text, wall, mono)
+        if book is None:
+            prefix = text[: text.find(b",", 0, _PREFIX_BYTES)]
+            if name.encode() in prefix and name in self._topics:
+                self._prefixes[prefix] = name
+            return
+        for event in data.events:
+            assert isinstance(event, Delta), "an incremental book's topic pushes deltas"
+            outcome = book.delta(event, pos, wall, mono)
+            if outcome is Outcome.GAP:
+                gap = book.sync.gap
+                assert gap is not None, "a break opens a gap"
+                self._note(
+                    "resync", topic=name, cause=gap.cause, last_seq=gap.last_seq, next_seq=gap.next_seq
+                )
+            if outcome is not Outcome.APPLIED:
+                self._pursue(book, mono)
+
+    def _acked(self, ack: Ack, wall: int, mono: int) -> None:
+        topic = ack.topic
+        self._pacer.answered(ack.request_id)
+        if ack.kind == "unsub" or topic.text not in self._topics:
+            return
+        self._stats.acked.add(topic.text)
+        began = wall if ack.ts_event is None else ack.ts_event
+        self._health.acked(topic.text, mono, wall, began, sequenced=topic.coverage == "sequenced")
+        book = self._books.get(topic.text)
+        if book is not None:
+            book.acked(self._conn, mono)
+            self._pursue(book, mono)
+        elif self._recover or topic.text in self._renewed:
+            self._renewed.discard(topic.text)
+            self._backfill(topic)
+
+    def _replied(self, reply: Reply, pos: int, wall: int, mono: int) -> None:
+        name = reply.topic.text
+        self._pacer.answered(reply.request_id)
+        book = self._books.get(name)
+        stream = self._health.streams.get(name)
+        if book is None:
+            if stream is not None and self._health.asked(name):
+                is_newer = newer(reply.events, self._events(stream.payload), stream.began)
+                self._act(self._health.answered(name, mono, wall, newer=is_newer), mono)
+            return
+        snapshot = reply.events[0] if reply.events else None
+        assert snapshot is None or isinstance(snapshot, Snapshot), (
+            "an incremental book is answered with a snapshot"
+        )
+        if stream is not None and snapshot is not None and self._health.asked(name):
+            if book.sync.valid:
+                is_newer = book.newer(snapshot)
+            else:
+                is_newer = newer([snapshot], self._events(stream.payload), stream.began)
+            self._act(self._health.answered(name, mono, wall, newer=is_newer), mono)
+        outcome = book.snapshot(snapshot, pos, wall, mono)
+        if outcome is Outcome.REFUSED:
+            _log.info("snapshot refused: line=%s topic=%s why=%s", self._conn, name, book.sync.refusal)
+        self._pursue(book, mono)
+
+    def _refused(self, refusal: Refusal, mono: int) -> None:
+        reason = refusal.reason
+        self._stats.refusals[reason] += 1
+        if reason == "busy":
+            self._pacer.hold(mono + _BUSY_PAUSE_NS)
+        asked = self._pacer.answered(refusal.request_id)
+        if asked is None:
+            _log.warning(
+                "refusal of nothing known: line=%s code=%s text=%s", self._conn, refusal.code, refusal.text
+            )
+            return
+        if reason == "ignore":
+            return
+        name = asked.topic.text
+        self._note(
+            "refused",
+            topic=name,
+            verb=asked.verb,
+            reason=reason,
+            code=refusal.code,
+            text=refusal.text.strip(),
+        )
+        self._health.postponed(name, mono)
+        if reason == "permanent":
+            self._refused_for_good(asked)
+        else:
+            base = {"busy": _BUSY_PAUSE_NS, "not_open": 30 * _S}.get(reason, _S)
+            if asked.purpose is not Purpose.ASK and asked.purpose is not Purpose.AUDIT:
+                self._pacer.retry(asked, mono, base_ns=base, cap_ns=max(60 * _S, 20 * base))
+        self._wake()
+
+    def _refused_for_good(self, asked: Outgoing) -> None:
+        name = asked.topic.text
+        if asked.verb == "sub":
+            self._stats.refused.add(name)
+            self._stats.acked.discard(name)
+            self._health.ended(name)
+            self._pacer.drop(asked.topic)
+        elif asked.verb == "req":
+            self._unaskable.add(name)
+
+    def _undecodable(self, frame: bytes | str, wall: int, error: VenueError | None) -> None:
+        stats = self._stats
+        stats.decode_errors += 1
+        topic = self._venue.salvage_topic(frame.encode() if isinstance(frame, str) else frame)
+        for name, book in self._books.items():
+            if topic is None or topic.text == name:
+                book.doubt("decode_error", wall)
+        self._unreadable += 1
+        if error is not None and self._unreadable == 1:
+            _log.warning("unreadable frame: line=%s epoch=%d error=%s", self._conn, self._epoch, error)
+        if self._unreadable >= self._config.decode_error_limit:
+            raise LineDown("decode_error", f"{self._unreadable} unreadable frames in a row")
+
+    def _shed(self, wall: int) -> None:
+        self._stats.shed += 1
+        for book in self._books.values():
+            book.doubt("shed", wall)
+
+    # Out
+
+    def outgoing(self, now: int) -> bytes | None:
+        """What is to be sent now, already journaled; None: nothing, see :meth:`wait`."""
+        if self._ping_due:
+            self._ping_due = False
+            return self._sent(self._venue.ping(self._tape.clock.wall_ns() // _MS))
+        while (out := self._pacer.pull(now)) is not None:
+            topic = out.topic
+            book = self._books.get(topic.text)
+            if out.purpose is Purpose.SNAPSHOT and (book is None or not book.asking()):
+                self._pacer.answered(out.request_id)
+                continue
+            make = {"sub": self._venue.sub, "unsub": self._venue.unsub, "req": self._venue.req}[out.verb]
+            self._stats.sent[out.verb] += 1
+            return self._sent(make(topic, out.request_id))
+        return None
+
+    def answer(self, text: bytes) -> bytes:
+        """What :meth:`receive` returned, journaled: to be sent at once."""
+        return self._sent(text)
+
+    def wait(self, now: int) -> int | None:
+        """Ns until :meth:`outgoing` may have something; None: not before ``wake`` is called."""
+        return self._pacer.wait(now)
+
+    @property
+    def pending(self) -> int:
+        """Requests queued or not answered yet."""
+        return self._pacer.queued + self._pacer.pending
+
+    def _sent(self, text: bytes) -> bytes:
+        self._tape.sent(text, self._conn, self._epoch)
+        self._stats.sent_bytes += len(text)
+        return text
+
+    def _put(self, verb: str, topic: Topic, purpose: Purpose, due: int = 0) -> bool:
+        assert verb in ("sub", "unsub", "req"), "these are what a client sends"
+        put = self._pacer.put(Outgoing(verb, topic, purpose, due))  # type: ignore[arg-type]
+        self._wake()
+        return put
+
+    def _subscribe(self, topic: Topic) -> None:
+        self._put("sub", topic, Purpose.STREAM)
+
+    def _pursue(self, book: LiveBook, mono: int) -> None:
+        """Ask for a snapshot if the book wants one and none is on its way."""
+        if book.sync.wants_snapshot:
+            self._put("req", book.topic, Purpose.SNAPSHOT, mono + book.pause_ns)
+
+    # Watching
+
+    def check(self, now: int) -> None:
+        """Look after unanswered requests, audits and silent streams. Raises :class:`LineDown`."""
+        for out in self._pacer.expired(now):
+            self._expired(out, now)
+        if self._audits:
+            self._audit(now)
+        for finding in self._health.check(now):
+            self._act(finding, now)
+
+    def _expired(self, out: Outgoing, now: int) -> None:
+        self._stats.timeouts += 1
+        name = out.topic.text
+        _log.warning(
+            "no answer: line=%s epoch=%d verb=%s topic=%s tries=%d",
+            self._conn,
+            self._epoch,
+            out.verb,
+            name,
+            out.tries,
+        )
+        book = self._books.get(name)
+        if book is not None and out.verb == "req":
+            book.unanswered()
+        if out.purpose is Purpose.ASK:
+            self._act(self._health.unanswered(name, now), now)
+        elif out.purpose is Purpose.BACKFILL and out.tries >= _BACKFILL_TRIES:
+            return
+        elif out.purpose is not Purpose.AUDIT:
+            self._pacer.retry(out, now, base_ns=_S // 2, cap_ns=60 * _S)
+        if book is not None:
+            self._pursue(book, now)
+
+    def _audit(self, now: int) -> None:
+        interval = self._config.audit_interval_s * _S
+        for name, due in self._audits.items():
+            if now >= due:
+                self._audits[name] = now + interval
+                book = self._books[name]
+                if book.sync.valid and name not in self._unaskable:
+                    self._put("req", book.topic, Purpose.AUDIT)
+
+    def _act(self, finding: Finding | None, now: int) -> None:
+        if finding is None:
+            return
+        name = finding.topic
+        if finding.kind == "ask":
+            topic = self._topics[name]
+            if self._venue.req_supported(topic) and name not in self._unaskable:
+                self._put("req", topic, Purpose.ASK)
+            else:
+                self._put("sub", topic, Purpose.ASK)
+        elif finding.kind == "quiet":
+            self._stats.quiet += 1
+            self._note("quiet", topic=name)
+        elif finding.kind == "dead":
+            self._renew(self._topics[name], finding.since, now)
+        elif finding.kind == "hole":
+            self._silent(name, finding.since)
+            self._backfill(self._topics[name])
+        elif finding.kind == "ping":
+            self._ping_due = True
+            self._wake()
+        elif finding.kind == "silence":
+            raise LineDown("silence", f"heartbeats only; {name} is known to have changed")
+        else:
+            silent_s = (now - self._health.any_at) / 1e9
+            raise LineDown("half_open", f"nothing at all came for {silent_s:.1f} s")
+
+    def _renew(self, topic: Topic, since: int, now: int) -> None:
+        """A stream is dead while its line lives: say so, and subscribe anew."""
+        self._stats.acked.discard(topic.text)
+        book = self._books.get(topic.text)
+        if book is not None:
+            since = book.sync.last_ts
+            book.lost("silence", since, now)
+        self._silent(topic.text, since)
+        self._renewed.add(topic.text)
+        self._pacer.drop(topic)
+        self._put("unsub", topic, Purpose.STREAM)
+        self._subscribe(topic)
+
+    def _silent(self, name: str, since: int) -> None:
+        self._stats.silences += 1
+        self._note("silence", topics=[name], since=since)
+
+    def _backfill(self, topic: Topic) -> None:
+        """Ask for what may have been missed, where ids let what is known already be dropped."""
+        if self._config.backfill_trades and topic.coverage == "id-only" and self._venue.req_supported(topic):
+            self._put("req", topic, Purpose.BACKFILL)
+
+    def _found(self, finding: Finding, text: bytes, wall: int, mono: int) -> None:
+        """A message told something about its stream."""
+        if finding.kind != "compare":
+            self._act(finding, mono)
+            return
+        # The first message after a second subscription: the venue's last one, known already or not.
+        name = finding.topic
+        message = self._venue.decode(text)
+        events = message.events if isinstance(message, Data) else []
+        is_newer = newer(events, self._events(finding.before), self._health.streams[name].began)
+        self._act(self._health.answered(name, mono, wall, newer=is_newer, since=finding.since), mono)
+
+    def _events(self, payload: bytes | None) -> list[Event]:
+        """What a message that was kept says; nothing, where there is none."""
+        if not payload:
+            return []
+        message = self._venue.decode(self._venue.inflate(payload))
+        return message.events if isinstance(message, Data) else []
+
+    def _note(self, event: str, **facts: object) -> None:
+        self._tape.event(event, self._conn, self._epoch, **facts)
+        told = " ".join(f"{key}={value}" for key, value in facts.items())
+        _log.log(
+            _LEVELS.get(event, logging.INFO), "%s: line=%s epoch=%d %s", event, self._conn, self._epoch, told
+        )
+
+
+_LEVELS: Final = {
+    "silence": logging.WARNING,
+    "resync": logging.WARNING,
+    "refused": logging.WARNING,
+    "quiet": logging.DEBUG,
+}

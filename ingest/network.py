@@ -1,0 +1,188 @@
+"""Bytes in and out. Knows WebSocket and HTTP, but no venue.
+
+:class:`Network` is what the recorder is given; a simulated one needs nothing but these four methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Coroutine
+from typing import Protocol
+
+import aiohttp
+
+from bookreel.ingest.errors import ConnectFailed, Disconnected, FetchFailed
+
+__all__ = ["AioNetwork", "Network", "Socket"]
+
+_KEEPALIVE = (
+    ("TCP_KEEPIDLE", 5),
+    ("TCP_KEEPINTVL", 2),
+    ("TCP_KEEPCNT", 3),
+    # Unacknowledged data (our pongs) ends a dead connection even before the keepalive does. In ms.
+    ("TCP_USER_TIMEOUT", 10_000),
+)
+_USER_AGENT = "bookreel"
+_MAX_BODY = 64 << 20
+
+
+class Socket(Protocol):
+    """One open WebSocket. ``receive`` has one caller at a time, ``send`` may have several."""
+
+    async def receive(self) -> bytes | str:
+        """The next whole message, binary or text. Raises :class:`Disconnected`."""
+        ...
+
+    async def send(self, text: bytes) -> None:
+        """Send a text message, given as UTF-8. Raises :class:`Disconnected`."""
+        ...
+
+    async def close(self) -> None:
+        """Close, within about a second whatever the peer does; never raises."""
+        ...
+
+
+class Network(Protocol):
+    """Makes connections."""
+
+    async def connect(self, url: str) -> Socket:
+        """Open a WebSocket. Raises :class:`ConnectFailed`."""
+        ...
+
+    async def get(self, url: str) -> bytes:
+        """The body of a page answered with status 200. Raises :class:`FetchFailed`."""
+        ...
+
+    async def close(self) -> None:
+        """Free what is held; never raises."""
+        ...
+
+
+class AioSocket:
+    """A :class:`Socket` on aiohttp. The reader's buffer is bounded: when we do not read, TCP holds the peer
+    back.
+    """
+
+    __slots__ = ("_ws",)
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> None:
+        self._ws = ws
+
+    async def receive(self) -> bytes | str:
+        while True:
+            message = await self._ws.receive()
+            kind = message.type
+            if kind is aiohttp.WSMsgType.BINARY or kind is aiohttp.WSMsgType.TEXT:
+                data: bytes | str = message.data
+                return data
+            if kind is aiohttp.WSMsgType.PING:
+                await self._guard(self._ws.pong(message.data))
+            elif kind is aiohttp.WSMsgType.CLOSE:
+                raise Disconnected(message.data, str(message.extra or "closed by the venue"))
+            elif kind is aiohttp.WSMsgType.ERROR:
+                raise Disconnected(self._ws.close_code, str(message.data))
+            elif kind is not aiohttp.WSMsgType.PONG:
+                raise Disconnected(None, "the connection was cut")
+
+    async def send(self, text: bytes) -> None:
+        await self._guard(self._ws.send_frame(text, aiohttp.WSMsgType.TEXT))
+
+    async def close(self) -> None:
+        with contextlib.suppress(aiohttp.ClientError, OSError, RuntimeError):
+            await self._ws.close()
+
+    async def _guard(self, sending: Coroutine[None, None, None]) -> None:
+        try:
+            await sending
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            raise Disconnected(None, f"cannot send: {error}") from error
+
+
+class AioNetwork:
+    """A :class:`Network` on aiohttp.
+
+    ``max_frame_bytes`` bounds a message as it comes over the wire (the venue's own compression is bounded
+    where it is undone). permessage-deflate is never offered: the venue compresses its frames itself. Pings of
+    the WebSocket kind are answered, but no venue here relies on them, and none are sent.
+    """
+
+    def __init__(self, *, connect_timeout_s: float = 10.0, max_frame_bytes: int = 8 << 20) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._max_frame_bytes = max_frame_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    def _client(self) -> aiohttp.ClientSession:
+        # A session belongs to a running loop, so it cannot be made in the constructor.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                headers={"User-Agent": _USER_AGENT},
+                auto_decompress=True,
+            )
+        return self._session
+
+    async def connect(self, url: str) -> Socket:
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                ws = await self._client().ws_connect(
+                    url,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
+                    autoping=False,
+                    compress=0,
+                    max_msg_size=self._max_frame_bytes,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            wait = _seconds(error.headers.get("Retry-After") if error.headers else None)
+            raise ConnectFailed(
+                url, f"HTTP status {error.status}", status=error.status, retry_after=wait
+            ) from error
+        except TimeoutError as error:
+            raise ConnectFailed(url, f"no answer within {self._connect_timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ConnectFailed(url, str(error) or type(error).__name__) from error
+        raw = ws.get_extra_info("socket")
+        if raw is not None:
+            _keep_alive(raw)
+        return AioSocket(ws)
+
+    async def get(self, url: str) -> bytes:
+        try:
+            timeout = aiohttp.ClientTimeout(total=30.0, connect=self._connect_timeout_s)
+            async with self._client().get(url, timeout=timeout) as reply:
+                if reply.status != 200:
+                    raise FetchFailed(url, f"HTTP status {reply.status}", status=reply.status)
+                body = bytearray()
+                async for chunk in reply.content.iter_chunked(1 << 16):
+                    body += chunk
+                    if len(body) > _MAX_BODY:
+                        raise FetchFailed(url, f"more than {_MAX_BODY} bytes")
+                return bytes(body)
+        except TimeoutError as error:
+            raise FetchFailed(url, "no answer in time") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise FetchFailed(url, str(error) or type(error).__name__) from error
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _keep_alive(raw: socket.socket) -> None:
+    """Let the kernel find a dead peer also where nothing is sent."""
+    with contextlib.suppress(OSError):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE:
+            option = getattr(socket, name, None)
+            if option is not None:
+                raw.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _seconds(text: str | None) -> float | None:
+    """A Retry-After header given in seconds; the form with a date is left to the normal delays."""
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,179 @@
+"""The order and pace of what one connection sends, and which answer belongs to what.
+
+The venue refuses requests (``req``) that follow each other faster than 100 ms on one connection; for
+subscriptions no limit is published, so they are merely spread. These are two lanes, each with its own
+interval. Within the requests, what a book waits for goes first. Heartbeats never come here.
+
+Pure: times are monotonic ns and passed in. The caller sends what :meth:`Pacer.pull` gives it.
+"""
+
+from __future__ import annotations
+
+import enum
+from random import Random
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from bookreel.venues.message import RequestId, Topic
+
+__all__ = ["Outgoing", "Pacer", "Purpose", "Verb"]
+
+Verb: TypeAlias = Literal["sub", "unsub", "req"]
+
+
+class Purpose(enum.IntEnum):
+    """Why something is sent; the lower the sooner."""
+
+    STREAM = 0
+    """To begin or end a stream."""
+    SNAPSHOT = 1
+    """A book cannot go on without it."""
+    ASK = 2
+    """Is this silent stream alive?"""
+    BACKFILL = 3
+    """What was missed while the connection was down."""
+    AUDIT = 4
+    """To compare a live book with."""
+
+
+class Outgoing(msgspec.Struct, eq=False):
+    """Something to send. ``due``: not before this instant. ``tries``: how often it failed already.
+    ``request_id``, ``sent_at`` and ``deadline`` are set when it is sent.
+    """
+
+    verb: Verb
+    topic: Topic
+    purpose: Purpose
+    due: int = 0
+    tries: int = 0
+    request_id: str = ""
+    sent_at: int = 0
+    deadline: int = 0
+
+
+class Pacer:
+    """One connection's outgoing side; a reconnect makes a new one.
+
+    ``name`` begins every request id, so that an answer can never be taken for that of another connection.
+    At most one request of a verb and topic is queued or under way, so the size is bounded by the number of
+    topics.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        req_interval_ns: int,
+        sub_interval_ns: int,
+        timeout_ns: int,
+        ask_timeout_ns: int,
+        rng: Random,
+    ) -> None:
+        self._name = name
+        self._interval = {"req": req_interval_ns, "sub": sub_interval_ns, "unsub": sub_interval_ns}
+        self._timeout_ns = timeout_ns
+        self._ask_timeout_ns = ask_timeout_ns
+        self._rng = rng
+        self._reqs: list[Outgoing] = []
+        self._subs: list[Outgoing] = []
+        self._free_at = {"req": 0, "sub": 0}
+        self._pending: dict[str, Outgoing] = {}
+        self._count = 0
+
+    @property
+    def queued(self) -> int:
+        """Waiting to be sent."""
+        return len(self._reqs) + len(self._subs)
+
+    @property
+    def pending(self) -> int:
+        """Sent and not answered yet."""
+        return len(self._pending)
+
+    def has(self, verb: Verb, topic: Topic) -> bool:
+        """Whether this is queued or under way."""
+        lane = self._reqs if verb == "req" else self._subs
+        return any(
+            held.verb == verb and held.topic.text == topic.text for held in (*lane, *self._pending.values())
+        )
+
+    def put(self, outgoing: Outgoing) -> bool:
+        """Queue; False where the same is queued or under way already. A more urgent purpose is taken over."""
+        verb, text = outgoing.verb, outgoing.topic.text
+        lane = self._reqs if verb == "req" else self._subs
+        for held in lane:
+            if held.verb == verb and held.topic.text == text:
+                if outgoing.purpose < held.purpose:
+                    held.purpose = outgoing.purpose
+                    held.due = min(held.due, outgoing.due)
+                return False
+        if any(held.verb == verb and held.topic.text == text for held in self._pending.values()):
+            return False
+        lane.append(outgoing)
+        return True
+
+    def retry(self, outgoing: Outgoing, now: int, *, base_ns: int, cap_ns: int) -> None:
+        """Queue again what failed: after about ``base_ns``, twice that the next time, and so on up to
+        ``cap_ns``.
+        """
+        wait = min(cap_ns, base_ns << min(outgoing.tries, 20))
+        outgoing.tries += 1
+        outgoing.due = now + int(wait * self._rng.uniform(0.75, 1.25))
+        self.put(outgoing)
+
+    def drop(self, topic: Topic) -> None:
+        """Forget all that concerns a topic."""
+        text = topic.text
+        self._reqs = [held for held in self._reqs if held.topic.text != text]
+        self._subs = [held for held in self._subs if held.topic.text != text]
+        for request_id in [key for key, held in self._pending.items() if held.topic.text == text]:
+            del self._pending[request_id]
+
+    def hold(self, until: int) -> None:
+        """No request before ``until``: the venue complained of too many."""
+        self._free_at["req"] = max(self._free_at["req"], until)
+
+    def pull(self, now: int) -> Outgoing | None:
+        """What is to be sent now, numbered and with its deadline; None: nothing yet, see :meth:`wait`."""
+        for lane, free in ((self._subs, "sub"), (self._reqs, "req")):
+            if not lane or self._free_at[free] > now:
+                continue
+            chosen = min((held for held in lane if held.due <= now), key=_urgency, default=None)
+            if chosen is None:
+                continue
+            lane.remove(chosen)
+            self._free_at[free] = now + self._interval[chosen.verb]
+            self._count += 1
+            chosen.request_id = f"{self._name}.{self._count}"
+            chosen.sent_at = now
+            asking = chosen.purpose is Purpose.ASK
+            chosen.deadline = now + (self._ask_timeout_ns if asking else self._timeout_ns)
+            self._pending[chosen.request_id] = chosen
+            return chosen
+        return None
+
+    def wait(self, now: int) -> int | None:
+        """Ns until :meth:`pull` or :meth:`expired` may have something; None: only after another call."""
+        at: list[int] = []
+        for lane, free in ((self._subs, "sub"), (self._reqs, "req")):
+            if lane:
+                at.append(max(self._free_at[free], min(held.due for held in lane)))
+        if self._pending:
+            at.append(min(held.deadline for held in self._pending.values()))
+        return max(0, min(at) - now) if at else None
+
+    def answered(self, request_id: RequestId) -> Outgoing | None:
+        """What this answer belongs to; None where nothing (any more) waits for it."""
+        return self._pending.pop(request_id, None) if isinstance(request_id, str) else None
+
+    def expired(self, now: int) -> list[Outgoing]:
+        """What was not answered in time, each told once."""
+        late = [held for held in self._pending.values() if held.deadline <= now]
+        for held in late:
+            del self._pending[held.request_id]
+        return late
+
+
+def _urgency(outgoing: Outgoing) -> Purpose:
+    return outgoing.purpose

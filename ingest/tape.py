@@ -1,0 +1,50 @@
+"""What a connection may do with the journal: every frame in and out, and what happened, with both clocks."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from bookreel.ingest.clock import Clock
+from bookreel.storage.record import Direction, Kind, encode_event
+
+__all__ = ["Appendable", "Tape"]
+
+
+class Appendable(Protocol):
+    """The one method of the journal that is used while recording: it never blocks, and returns 0 for a record
+    that was shed.
+    """
+
+    def append(
+        self, ts_recv: int, mono: int, conn: str, epoch: int, direction: Direction, kind: Kind, payload: bytes
+    ) -> int: ...
+
+
+class Tape:
+    """A journal with a clock."""
+
+    def __init__(self, journal: Appendable, clock: Clock) -> None:
+        self.clock = clock
+        self._append = journal.append
+
+    def received(self, frame: bytes | str, wall: int, mono: int, conn: str, epoch: int) -> int:
+        """A frame as it came, at ``wall`` and ``mono`` (ns). Returns its position, 0 if it was shed."""
+        if isinstance(frame, str):
+            text = frame.encode("utf-8", "surrogatepass")
+            return self._append(wall, mono, conn, epoch, Direction.IN, Kind.TEXT, text)
+        return self._append(wall, mono, conn, epoch, Direction.IN, Kind.COMPRESSED, frame)
+
+    def sent(self, text: bytes, conn: str, epoch: int) -> None:
+        """A frame about to be sent: noted before, so that its answer can never come first."""
+        clock = self.clock
+        self._append(clock.wall_ns(), clock.mono_ns(), conn, epoch, Direction.OUT, Kind.TEXT, text)
+
+    def event(self, name: str, conn: str = "", epoch: int = 0, **facts: Any) -> None:
+        """Something that happened to us; see :func:`bookreel.storage.record.encode_event`."""
+        clock = self.clock
+        payload = encode_event(name, **facts)
+        self._append(clock.wall_ns(), clock.mono_ns(), conn, epoch, Direction.INTERNAL, Kind.EVENT, payload)
+
+    def reference(self, body: bytes, wall: int, mono: int) -> None:
+        """The venue's reference data, received at ``wall`` and ``mono`` (ns)."""
+        self._append(wall, mono, "", 0, Direction.IN, Kind.REFERENCE, body)
