@@ -193,7 +193,7 @@ def _show_answers(archive: Path, truth: Path) -> None:
             (
                 "The book 5 s before",
                 "SELECT side, level, price, size, valid "
-                f"FROM book_at('btcusdt', {last} - INTERVAL 5 SECONDS) WHERE level <= 3",  # noqa: S608
+                f"FROM book_at('btcusdt', {last} - INTERVAL 5 SECONDS) WHERE level <= 3",
             ),
         ):
             click.echo(f"{question}: {query}")

@@ -45,8 +45,6 @@ def command(file: Path, archive: Path, venue: str, again: bool) -> None:
         with Journal.open(archive, venue, clock=SystemClock()) as journal:
             for _ in capture.write(journal):
                 progress.advance()
-                if not journal.accepts:
-                    journal.flush()
         report = seal(archive)
     rows = ", ".join(f"{count:,} {table}" for table, count in sorted(report.rows.items()) if count)
     click.echo(f"imported {capture.count:,} frames of {file.name} into {archive}: {rows}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 
 import click
@@ -19,9 +21,15 @@ def command(archive: Path, follow: bool) -> None:
 
     Interrupted anywhere, the next run gives the same files.
     """
-    from bookreel.storage.seal import follow_seal, seal
+    from bookreel.cli.progress import Progress
+    from bookreel.storage.seal import seal
 
-    report = follow_seal(archive) if follow else seal(archive)
+    # What is half done when a signal comes is given up; the next run does it again and gets the same files.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with Progress("sealing segments") as progress:
+        report = seal(archive, follow=follow, stop=stop, progress=lambda _: progress.advance())
     if not report.segments:
         click.echo("nothing to seal")
         return

@@ -23,6 +23,9 @@ __all__ = ["Capture", "CapturedFrame", "UnreadableCapture"]
 
 NANOS: Final = 1_000_000_000
 
+FLUSH_BYTES: Final = 16 << 20
+"""Bytes given to the journal between two waits for the disk."""
+
 
 class UnreadableCapture(IngestError):
     """A capture file that is not what it should be. Nothing of it was imported."""
@@ -117,8 +120,14 @@ class Capture:
         journal.append(
             self.first_ts, self.first_ts, conn, 1, *internal, encode_event("connect", url=self.path.name)
         )
+        waiting = 0
         for number, frame in enumerate(self.frames(), 1):
             journal.append(frame.ts_recv, frame.ts_recv, conn, 1, Direction.IN, frame.kind, frame.payload)
+            # A file can be read faster than a disk writes, and unlike a venue it waits.
+            waiting += len(frame.payload)
+            if waiting > FLUSH_BYTES:
+                journal.flush()
+                waiting = 0
             yield number
         journal.append(
             self.last_ts, self.last_ts, "", 0, *internal, encode_event("stop", reason="end of the capture")
