@@ -1,0 +1,68 @@
+"""What can be wrong with a question to an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+__all__ = ["BadInterval", "BadTime", "NoSuchFeed", "NoSuchSymbol", "NoSuchTable", "ReplayError"]
+
+
+class ReplayError(Exception):
+    """Base of this package's errors. ``exit_code``: 2 for wrong use."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class BadTime(ReplayError, ValueError):
+    """A time that is none, or that does not say where on Earth it is meant."""
+
+    def __init__(self, value: object, reason: str) -> None:
+        self.value = value
+        self.reason = reason
+        super().__init__(
+            f"{value!r} is not a time: {reason}; give ISO-8601 such as 2026-11-20T12:00:00.5Z, integer ns since "
+            "the epoch, or a datetime with a time zone"
+        )
+
+
+class BadInterval(ReplayError, ValueError):
+    """A sampling interval that is none."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__(f"{value!r} is not an interval; give for example 100ms, 1s, 5m or integer ns above 0")
+
+
+class NoSuchSymbol(ReplayError, LookupError):
+    """The archive has nothing of this symbol."""
+
+    def __init__(self, symbol: str, near: Sequence[str]) -> None:
+        self.symbol = symbol
+        self.near = list(near)
+        super().__init__(f"the archive has no symbol {symbol!r}{_hint(near)}")
+
+
+class NoSuchFeed(ReplayError, LookupError):
+    """The archive has no book of this feed for the symbol. ``known``: the feeds that it has a book of."""
+
+    def __init__(self, symbol: str, feed: str | None, known: Sequence[str]) -> None:
+        self.symbol = symbol
+        self.feed = feed
+        self.known = list(known)
+        what = "no book" if feed is None else f"no book of feed {feed!r}"
+        has = f"it has {', '.join(known)}" if known else "record one such as mbp.150 or depth.step0"
+        super().__init__(f"the archive has {what} for {symbol!r}; {has}")
+
+
+class NoSuchTable(ReplayError, LookupError):
+    """A table that has no events, or none at all."""
+
+    def __init__(self, table: str, known: Iterable[str]) -> None:
+        self.table = table
+        self.known = sorted(known)
+        super().__init__(f"{table!r} is not a table of events; there are {', '.join(self.known)}")
+
+
+def _hint(near: Sequence[str]) -> str:
+    return f"; did you mean {', '.join(near)}?" if near else ""

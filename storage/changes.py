@@ -1,0 +1,245 @@
+"""One book's stored life: whole books and deltas, in the order in which they took effect.
+
+An *epoch* begins with a whole book: the snapshot that was adopted and, where deltas had waited for it, the keyframe after
+them, both stored under the snapshot's position. Those deltas keep the positions and times of their frames, which lie before the epoch,
+but they took effect at its beginning. A pushed book, of a feed without deltas, replaces the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bookreel.book.model import Levels
+from bookreel.storage.contents import Contents
+from bookreel.storage.scan import Bounds, Scanner
+
+__all__ = [
+    "STEP_COLUMNS",
+    "WHOLE_COLUMNS",
+    "Change",
+    "Step",
+    "Whole",
+    "changes",
+    "doubles",
+    "integers",
+    "merged",
+    "newest_whole",
+    "piece_steps",
+    "piece_wholes",
+    "steps",
+    "times",
+    "wholes",
+]
+
+STEP_COLUMNS: Final = ("pos", "side", "price", "size", "epoch", "seq", "prev_seq", "ts_event", "ts_recv")
+WHOLE_COLUMNS: Final = ("pos", "source", "epoch", "seq", "ts_event", "ts_recv", "bids", "asks")
+
+
+class Whole(NamedTuple):
+    """A row of ``book_snapshots``. Times in ns."""
+
+    pos: int
+    source: str
+    epoch: int
+    seq: int | None
+    ts_event: int | None
+    ts_recv: int
+    bids: Levels
+    asks: Levels
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is the book from here on; else it only tells what the book should be."""
+        return self.source == "push" or self.pos == self.epoch
+
+
+class Step(NamedTuple):
+    """A delta as its rows of ``book_deltas`` tell it. Times in ns."""
+
+    pos: int
+    epoch: int
+    seq: int
+    prev_seq: int
+    ts_event: int | None
+    ts_recv: int
+    bids: Levels
+    asks: Levels
+
+
+Change: TypeAlias = Whole | Step
+
+
+def steps(scanner: Scanner, contents: Contents, bounds: Bounds) -> Iterator[Step]:
+    """The deltas of ``bounds.symbol`` and ``bounds.feed``, by position."""
+    for piece in scanner.scan(contents, "book_deltas", STEP_COLUMNS, bounds):
+        yield from piece_steps(piece)
+
+
+def wholes(scanner: Scanner, contents: Contents, bounds: Bounds) -> Iterator[Whole]:
+    """The whole books of ``bounds.symbol`` and ``bounds.feed``, by position."""
+    for piece in scanner.scan(contents, "book_snapshots", WHOLE_COLUMNS, bounds):
+        yield from piece_wholes(piece)
+
+
+def merged(deltas: Iterator[Step], books: Iterator[Whole]) -> Iterator[Change]:
+    """Both by position; at one position the delta comes first, since a keyframe is the book after it."""
+    delta = next(deltas, None)
+    for whole in books:
+        while delta is not None and delta.pos <= whole.pos:
+            yield delta
+            delta = next(deltas, None)
+        yield whole
+    if delta is not None:
+        yield delta
+        yield from deltas
+
+
+def changes(deltas: Iterator[Step], books: Iterator[Whole]) -> Iterator[Change]:
+    """What changed the book: each beginning, then the deltas after it, none twice.
+
+    A delta that had waited for its beginning comes after it, with the beginning's receive time.
+    """
+    epoch = seq = None
+    waiting: list[Step] = []
+    for _, group in groupby(merged(deltas, books), key=attrgetter("pos")):
+        whole: Whole | None = None
+        for change in group:
+            if isinstance(change, Step):
+                if change.epoch != epoch:
+                    waiting.append(change)
+                elif seq is None or change.seq > seq:
+                    seq = change.seq
+                    yield change
+            elif change.begins and (whole is None or (change.seq or 0) >= (whole.seq or 0)):
+                whole = change
+        if whole is not None:
+            epoch, seq = whole.epoch, whole.seq
+            yield whole
+            for step in waiting:
+                if step.epoch == epoch and (seq is None or step.seq > seq):
+                    seq = step.seq
+                    yield step._replace(ts_recv=max(step.ts_recv, whole.ts_recv))
+            waiting.clear()
+
+
+def newest_whole(scanner: Scanner, contents: Contents, bounds: Bounds) -> Whole | None:
+    """The newest book, by receive time, that was one from then on: a beginning or a keyframe."""
+    best: tuple[int, int, int] | None = None
+    found: pa.Table | None = None
+    files = sorted(contents.files.get("book_snapshots", ()), key=attrgetter("ts_max"), reverse=True)
+    sources: list[Any] = [None, *files]
+    for entry in sources:
+        if entry is None:
+            pieces = scanner.tail(contents, "book_snapshots", WHOLE_COLUMNS, bounds)
+        elif best is not None and entry.ts_max < best[0]:
+            break
+        else:
+            pieces = scanner.file(contents, entry, WHOLE_COLUMNS, bounds)
+        for piece in pieces:
+            ts_recv, pos = integers(piece["ts_recv"]), integers(piece["pos"])
+            seqs, epochs = piece["seq"].to_pylist(), piece["epoch"].to_pylist()
+            for row, source in enumerate(piece["source"].to_pylist()):
+                # An answer to a request that came while the book was live began nothing.
+                if source == "refresh" and pos[row] != epochs[row]:
+                    continue
+                key = ts_recv[row], seqs[row] or 0, pos[row]
+                if best is None or key > best:
+                    best, found = key, piece.slice(row, 1)
+    return None if found is None else next(piece_wholes(found))
+
+
+def integers(column: pa.ChunkedArray) -> list[int]:
+    """A column of integers or times without nulls as Python numbers, times in ns."""
+    return _numbers(column, "q")
+
+
+def doubles(column: pa.ChunkedArray) -> list[float]:
+    """A column of doubles without nulls as Python numbers."""
+    return _numbers(column, "d")
+
+
+def _numbers(column: pa.ChunkedArray, code: str) -> list[Any]:
+    """A tenth of the time of ``to_pylist``, which makes an Arrow scalar of each value."""
+    values: list[Any] = []
+    for chunk in column.chunks:
+        assert not chunk.null_count, "the column has no nulls"
+        if len(chunk):
+            data = memoryview(chunk.buffers()[1]).cast(code)
+            values += data[chunk.offset : chunk.offset + len(chunk)].tolist()
+    return values
+
+
+def times(column: pa.ChunkedArray) -> list[int | None]:
+    """A column of times, ns, with nulls as None."""
+    return integers(column) if not column.null_count else column.cast(pa.int64()).to_pylist()
+
+
+def piece_steps(piece: pa.Table) -> Iterator[Step]:
+    """The deltas of rows of one stream with :data:`STEP_COLUMNS`, sorted by position."""
+    rows = piece.combine_chunks()
+    count = rows.num_rows
+    pos, side = rows["pos"], rows["side"]
+    turns = pc.or_(
+        pc.not_equal(pos.slice(1), pos.slice(0, count - 1)), pc.not_equal(side.slice(1), side.slice(0, count - 1))
+    )
+    # Where a run of rows of one side of one delta begins; the last one is the end of all.
+    at = [0, *(index + 1 for index in pc.indices_nonzero(turns).to_pylist()), count]
+    heads = rows.select([name for name in STEP_COLUMNS if name not in ("price", "size")]).take(at[:-1])
+    levels = list(zip(doubles(rows["price"]), doubles(rows["size"]), strict=True))
+    columns = (
+        integers(heads["pos"]),
+        heads["side"].to_pylist(),
+        integers(heads["epoch"]),
+        integers(heads["seq"]),
+        integers(heads["prev_seq"]),
+        times(heads["ts_event"]),
+        integers(heads["ts_recv"]),
+    )
+    step: Step | None = None
+    for start, stop, pos_, side_, epoch, seq, prev_seq, ts_event, ts_recv in zip(
+        at[:-1], at[1:], *columns, strict=True
+    ):
+        run = levels[start:stop]
+        if step is not None and step.pos == pos_ and step.seq == seq:
+            (step.bids if side_ == "bid" else step.asks).extend(run)
+            continue
+        if step is not None:
+            yield step
+        bids, asks = (run, []) if side_ == "bid" else ([], run)
+        step = Step(pos_, epoch, seq, prev_seq, ts_event, ts_recv, bids, asks)
+    if step is not None:
+        yield step
+
+
+def piece_wholes(piece: pa.Table) -> Iterator[Whole]:
+    """The whole books of rows with :data:`WHOLE_COLUMNS`."""
+    rows = zip(
+        integers(piece["pos"]),
+        piece["source"].to_pylist(),
+        piece["epoch"].to_pylist(),
+        piece["seq"].to_pylist(),
+        times(piece["ts_event"]),
+        integers(piece["ts_recv"]),
+        _books(piece["bids"]),
+        _books(piece["asks"]),
+        strict=True,
+    )
+    yield from map(Whole._make, rows)
+
+
+def _books(column: pa.ChunkedArray) -> list[Levels]:
+    books: list[Levels] = []
+    for chunk in column.chunks:
+        offsets = chunk.offsets.to_pylist()
+        first = offsets[0]
+        flat = chunk.values.slice(first, offsets[-1] - first)
+        prices, sizes = (doubles(pa.chunked_array([flat.field(index)])) for index in (0, 1))
+        levels = list(zip(prices, sizes, strict=True))
+        books += [levels[start - first : stop - first] for start, stop in zip(offsets, offsets[1:], strict=False)]
+    return books

@@ -1,0 +1,188 @@
+"""Reading rows of one table in journal order, a piece at a time: the way of all bulk readers.
+
+Sealed files are sorted by symbol and receive time with statistics on, so of a file only the row groups that can hold what is
+asked for are read. Positions, unlike the wall clock, never go back: pieces come by position, and rows inside
+a piece are sorted by it, rows of one frame in the order they have in it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bookreel.storage.contents import Contents
+from bookreel.storage.errors import CorruptFile
+from bookreel.storage.schema import TABLES, TIME
+
+if TYPE_CHECKING:
+    from bookreel.storage.manifest import FileEntry
+
+__all__ = ["Bounds", "Scanner"]
+
+_FOOTERS_MAX: Final = 4096
+"""Parsed footers kept, some 10 kB each."""
+
+_PIECES_MAX: Final = 8
+"""Decoded row groups kept for the next question about the same time, some megabytes each."""
+
+
+_POS_MAX: Final = (1 << 63) - 1
+
+_DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
+
+
+class Bounds(NamedTuple):
+    """What rows are wanted. ``since`` inclusive and ``until`` exclusive bound ``ts_recv`` (ns), ``pos_from`` inclusive the position.
+    None does not bound.
+    """
+
+    symbol: str | None = None
+    feed: str | None = None
+    since: int | None = None
+    until: int | None = None
+    pos_from: int | None = None
+
+
+_ALL: Final = Bounds()
+
+
+class Scanner:
+    """Reads rows and remembers footers and the newest row groups. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._footers: OrderedDict[Path, pq.FileMetaData] = OrderedDict()
+        self._pieces: OrderedDict[tuple[Path, int, tuple[str, ...]], pa.Table] = OrderedDict()
+
+    def scan(
+        self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = _ALL
+    ) -> Iterator[pa.Table]:
+        """Pieces of a table with these columns, in order of position; none is empty. Raises :class:`CorruptFile`."""
+        for entry in contents.files.get(table, ()):
+            yield from self.file(contents, entry, columns, bounds)
+        yield from self.tail(contents, table, columns, bounds)
+
+    def file(
+        self, contents: Contents, entry: FileEntry, columns: Sequence[str], bounds: Bounds = _ALL
+    ) -> Iterator[pa.Table]:
+        """The pieces of one sealed file."""
+        if not _touches(entry, bounds):
+            return
+        path = contents.root / entry.path
+        names = _with_bounds(columns, TABLES[entry.table].names)
+        try:
+            groups = self._groups(path, bounds)
+            ordered = all(left[2] <= right[1] for left, right in pairwise(groups))
+            pieces = (_keep(self._piece(path, index, names), bounds) for index, _, _ in groups)
+            if not ordered:
+                pieces = iter([pa.concat_tables(pieces)])
+            for piece in pieces:
+                if piece.num_rows:
+                    yield _by_position(piece).select(list(columns))
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFile(path, str(error)) from error
+
+    def tail(
+        self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = _ALL
+    ) -> Iterator[pa.Table]:
+        """The piece of the journal's tail, if it has such rows."""
+        rows = contents.tail.get(table)
+        if rows is not None and rows.num_rows:
+            piece = _keep(rows.select(_with_bounds(columns, rows.schema.names)), bounds)
+            if piece.num_rows:
+                yield _by_position(piece).select(list(columns))
+
+    def _groups(self, path: Path, bounds: Bounds) -> list[tuple[int, int, int]]:
+        """(index, least position, greatest position) of the row groups that can hold wanted rows."""
+        footer = self._footers.get(path)
+        if footer is None:
+            footer = self._footers[path] = pq.read_metadata(path)
+            if len(self._footers) > _FOOTERS_MAX:
+                self._footers.popitem(last=False)
+        places = {footer.schema.column(index).path: index for index in range(len(footer.schema))}
+        symbol = None if bounds.symbol is None else bounds.symbol.encode()
+        found = []
+        for index in range(footer.num_row_groups):
+            group = footer.row_group(index)
+            if symbol is not None and not _may_hold(group, places["symbol"], symbol, symbol):
+                continue
+            until = None if bounds.until is None else bounds.until - 1
+            if not _may_hold(group, places["ts_recv"], bounds.since, until):
+                continue
+            if not _may_hold(group, places["pos"], bounds.pos_from, None):
+                continue
+            span = group.column(places["pos"]).statistics
+            known = span is not None and span.has_min_max
+            found.append((index, span.min_raw if known else 0, span.max_raw if known else _POS_MAX))
+        return found
+
+    def _piece(self, path: Path, index: int, names: list[str]) -> pa.Table:
+        key = (path, index, tuple(names))
+        piece = self._pieces.pop(key, None)
+        if piece is None:
+            with pq.ParquetFile(path, metadata=self._footers[path], memory_map=True) as file:
+                # In one thread: a row group is too small to be worth waking others, and they may be at work on the market.
+                piece = file.read_row_group(index, columns=names, use_threads=False)
+        self._pieces[key] = piece
+        if len(self._pieces) > _PIECES_MAX:
+            self._pieces.popitem(last=False)
+        return piece
+
+
+def _with_bounds(columns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The columns to read: those that are wanted, and those that decide which rows are."""
+    names = dict.fromkeys((*columns, *_DECIDING))
+    return [name for name in names if name in known]
+
+
+def _touches(entry: FileEntry, bounds: Bounds) -> bool:
+    """Whether a file can hold wanted rows."""
+    return not (
+        (bounds.since is not None and entry.ts_max < bounds.since)
+        or (bounds.until is not None and entry.ts_min >= bounds.until)
+        or (bounds.pos_from is not None and entry.pos_max < bounds.pos_from)
+    )
+
+
+def _may_hold(group: pq.RowGroupMetaData, column: int, least: Any, greatest: Any) -> bool:
+    """Whether the statistics of a row group leave room for values from ``least`` to ``greatest`` (None: unbounded)."""
+    found = group.column(column).statistics
+    if found is None or not found.has_min_max:
+        return True
+    return (least is None or found.max_raw >= least) and (greatest is None or found.min_raw <= greatest)
+
+
+def _keep(rows: pa.Table, bounds: Bounds) -> pa.Table:
+    """The wanted rows."""
+    masks = []
+    if bounds.symbol is not None:
+        masks.append(pc.equal(rows["symbol"], bounds.symbol))
+    if bounds.feed is not None and "feed" in rows.schema.names:
+        masks.append(pc.equal(rows["feed"], bounds.feed))
+    if bounds.since is not None:
+        masks.append(pc.greater_equal(rows["ts_recv"], pa.scalar(bounds.since, TIME)))
+    if bounds.until is not None:
+        masks.append(pc.less(rows["ts_recv"], pa.scalar(bounds.until, TIME)))
+    if bounds.pos_from is not None:
+        masks.append(pc.greater_equal(rows["pos"], bounds.pos_from))
+    if not masks:
+        return rows
+    mask = masks[0]
+    for further in masks[1:]:
+        mask = pc.and_(mask, further)
+    return rows.filter(mask)
+
+
+def _by_position(rows: pa.Table) -> pa.Table:
+    """The rows by position; those of one frame keep their order."""
+    pos = rows["pos"]
+    count = len(pos)
+    if count < 2 or pc.all(pc.less_equal(pos.slice(0, count - 1), pos.slice(1)), skip_nulls=True).as_py():
+        return rows
+    return rows.take(pc.sort_indices(pos))

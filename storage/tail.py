@@ -1,0 +1,167 @@
+"""The journal's tail, decoded: what was received a second ago is in the answer.
+
+A :class:`Tail` decodes once and then follows: it keeps its normalizer and its readers, so looking again costs what came in
+meanwhile. Rows are kept by segment; when the sealer has sealed one its rows are dropped, because the manifest's files have
+them now.
+
+No row twice and none missing, also beside a running recorder and sealer: the segments are listed first and the manifest is read
+after that. A segment is deleted only when its manifest entry exists, so what was listed is still there or in the
+manifest; should it vanish before it was opened, everything is looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from bookreel import venues
+from bookreel.storage.contents import Contents, Stream, gap_rows
+from bookreel.storage.disk import OsDisk
+from bookreel.storage.errors import Unsettled
+from bookreel.storage.journal import is_recording
+from bookreel.storage.layout import read_meta
+from bookreel.storage.manifest import Manifest, SegmentEntry
+from bookreel.storage.normalize import Normalizer
+from bookreel.storage.schema import TABLES
+from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
+
+__all__ = ["Tail"]
+
+_TRIES: Final = 100
+"""Looks before giving up: the sealer would have to win a race each time."""
+
+_PIECES: Final = 64
+"""Pieces of one segment's rows before they are joined: each look leaves one."""
+
+
+class Tail:
+    """Follows one archive. ``tables``: those whose rows are decoded from the start; more are added when they are asked for.
+
+    Raises NotAnArchive, UnknownFormat and ``venues.UnknownVenue``.
+    """
+
+    def __init__(self, archive: Path, tables: Collection[str] = ()) -> None:
+        self._root = archive
+        self._venue = venues.get(read_meta(archive, OsDisk()).venue)
+        self._tables = frozenset(tables) | {"gaps"}
+        self._manifest: Manifest | None = None
+        self._base: str | None = None
+        self._readers: dict[str, SegmentReader] = {}
+        self._finished: set[str] = set()
+        self._rows: dict[str, dict[str, list[pa.Table]]] = {}
+        self._last_ts: int | None = None
+        self._normalizer = Normalizer(self._venue, tables=self._tables)
+
+    def close(self) -> None:
+        """Close the segments that are being read."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def look(self, tables: Collection[str] = ()) -> Contents:
+        """What the archive holds now. The rows of the tail are those of ``tables`` and ``gaps``.
+
+        Raises :class:`Unsettled` where the archive changed during each try.
+        """
+        if not self._tables.issuperset(tables):
+            self._tables = self._tables.union(tables)
+            self._begin(None, None)
+        for _ in range(_TRIES):
+            segments = list_segments(self._root)
+            manifest = self._manifest = Manifest.load(self._root, known=self._manifest)
+            try:
+                self._follow(segments, manifest)
+            except FileNotFoundError:
+                continue
+            return self._contents(manifest, tables)
+        raise Unsettled(self._root, _TRIES)
+
+    def _follow(self, segments: list[Segment], manifest: Manifest) -> None:
+        """Read what is new. Raises FileNotFoundError where the sealer was faster."""
+        sealed = manifest.segments[-1] if manifest.segments else None
+        name = None if sealed is None else sealed.segment
+        if name != self._base:
+            if name in self._finished:
+                self._forget_sealed(manifest)
+            else:
+                self._begin(sealed, None if sealed is None else (self._root / sealed.state).read_bytes())
+            self._base = name
+        unsealed = [segment for segment in segments if not manifest.sealed(segment.name)]
+        for index, segment in enumerate(unsealed):
+            if segment.name not in self._finished:
+                self._read(segment, closed=index + 1 < len(unsealed))
+
+    def _begin(self, sealed: SegmentEntry | None, state: bytes | None) -> None:
+        """Forget everything and go on from the end of the newest sealed segment (None: from the beginning)."""
+        self.close()
+        self._rows.clear()
+        self._finished.clear()
+        self._last_ts = None if sealed is None else sealed.ts_max
+        self._base = None if sealed is None else sealed.segment
+        if state is None:
+            self._normalizer = Normalizer(self._venue, tables=self._tables)
+        else:
+            self._normalizer = Normalizer.restore(self._venue, state, tables=self._tables)
+
+    def _forget_sealed(self, manifest: Manifest) -> None:
+        """The newest sealed segments were read to their end here: only their rows are of no use any more."""
+        for name in [name for name in self._finished if manifest.sealed(name)]:
+            self._finished.discard(name)
+            self._rows.pop(name, None)
+
+    def _read(self, segment: Segment, *, closed: bool) -> None:
+        """Take what a segment has more than at the last look; ``closed``: there is a newer one."""
+        reader = self._readers.get(segment.name)
+        if reader is None:
+            reader = self._readers[segment.name] = SegmentReader(segment.path)
+        if closed:
+            reader.finish()
+        normalizer = self._normalizer
+        newest = self._last_ts
+        for item in reader.read():
+            if isinstance(item, Damage):
+                normalizer.damage(item)
+            else:
+                normalizer.feed(item)
+                if newest is None or item.ts_recv > newest:
+                    newest = item.ts_recv
+        self._last_ts = newest
+        kept = self._rows.setdefault(segment.name, {})
+        for table, rows in normalizer.take().items():
+            if rows.num_rows:
+                pieces = kept.setdefault(table, [])
+                pieces.append(rows)
+                if len(pieces) > _PIECES:
+                    pieces[:] = [pa.concat_tables(pieces).combine_chunks()]
+        if closed:
+            self._finished.add(segment.name)
+            self._readers.pop(segment.name).close()
+
+    def _contents(self, manifest: Manifest, tables: Collection[str]) -> Contents:
+        tail: dict[str, pa.Table] = {}
+        gaps = self._normalizer.open_gaps()
+        for table in {*tables, "gaps"}:
+            pieces = [piece for rows in self._rows.values() for piece in rows.get(table, ())]
+            if table == "gaps":
+                pieces.append(gap_rows(gaps, self._venue.name))
+            tail[table] = pa.concat_tables([TABLES[table].empty_table(), *pieces])
+        horizon = self._last_ts
+        alive = is_recording(self._root)
+        holes = {(gap.symbol, gap.feed) for gap in gaps}
+        streams = []
+        for run in self._normalizer.coverage():
+            # A hole that is open is followed until it is closed; a run that ended without one was ended on purpose.
+            going_on = run.end is None or (run.symbol, run.feed) in holes
+            until = (None if alive else horizon) if going_on else run.end
+            streams.append(Stream(run.symbol, run.feed, run.first, until))
+        return Contents(
+            root=self._root,
+            venue=self._venue.name,
+            files={table: manifest.files(table) for table in TABLES},
+            tail=tail,
+            streams=streams,
+            horizon=horizon,
+        )
