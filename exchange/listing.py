@@ -19,7 +19,6 @@ class Listing(msgspec.Struct, frozen=True):
     mean distance of neighbouring levels in ticks; ``value`` a usual order in quote currency; ``major``
     symbols have long sequence numbers and ids."""
 
-    symbol: str
     base: str
     quote: str
     price_precision: int
@@ -27,67 +26,42 @@ class Listing(msgspec.Struct, frozen=True):
     price: float
     levels: int
     gap: float
-    value: float
+    value: float = 900.0
     major: bool = True
     mbp20: bool = True
     state: str = "online"
 
-
-def _listing(
-    base: str,
-    quote: str,
-    price_precision: int,
-    amount_precision: int,
-    price: float,
-    levels: int,
-    gap: float,
-    value: float = 900.0,
-    *,
-    major: bool = True,
-    mbp20: bool = True,
-    state: str = "online",
-) -> Listing:
-    return Listing(
-        base + quote,
-        base,
-        quote,
-        price_precision,
-        amount_precision,
-        price,
-        levels,
-        gap,
-        value,
-        major,
-        mbp20,
-        state,
-    )
+    @property
+    def symbol(self) -> str:
+        """The name: base and quote together."""
+        return self.base + self.quote
 
 
 CATALOG: dict[str, Listing] = {
     listing.symbol: listing
     for listing in (
-        _listing("btc", "usdt", 2, 6, 61800.2, 620, 40.0, 6000.0),
-        _listing("eth", "usdt", 2, 4, 2684.53, 600, 4.0, 4000.0),
-        _listing("xrp", "usdt", 5, 2, 0.60012, 420, 3.0),
-        _listing("shib", "usdt", 10, 2, 1.38e-5, 300, 60.0),
-        _listing("aidoge", "usdt", 14, 2, 9.377e-11, 90, 8.0, 80.0, major=False, mbp20=False),
-        _listing("zen", "eth", 6, 4, 0.05164, 45, 12.0, 0.3, major=False, mbp20=False),
-        _listing("nest", "eth", 8, 2, 2.275e-5, 17, 8.0, 0.2, major=False, mbp20=False),
-        _listing("btc", "jpy", 0, 6, 13640078.0, 150, 900.0, 40000.0),
-        _listing("ltc", "usdt", 2, 4, 63.41, 250, 1.5),
-        _listing("eos", "usdt", 4, 4, 0.4912, 250, 1.5),
-        _listing("bch", "usdt", 2, 4, 341.77, 200, 4.0),
-        _listing("trx", "usdt", 6, 2, 0.128134, 250, 12.0),
-        _listing("doge", "usdt", 6, 2, 0.104291, 450, 9.0),
-        _listing("sol", "usdt", 4, 4, 155.1873, 410, 30.0, 2500.0),
-        _listing("link", "usdt", 4, 2, 10.3187, 200, 8.0),
-        _listing("dot", "usdt", 4, 4, 4.6102, 170, 6.0),
-        _listing("ada", "usdt", 6, 4, 0.334501, 220, 15.0),
-        _listing("zec", "usdt", 2, 4, 29.87, 160, 2.0),
-        _listing("etc", "usdt", 4, 4, 18.4021, 170, 12.0),
-        _listing("eth", "btc", 6, 4, 0.043417, 300, 2.0, 0.4),
-        _listing("xrp", "btc", 8, 2, 9.71e-6, 40, 1.5, 0.02),
-        _listing("mex", "btc", 10, 2, 6.22e-8, 60, 2.0, 0.02, major=False, mbp20=False),
+        Listing("btc", "usdt", 2, 6, 61800.2, 620, 40.0, 6000.0),
+        Listing("eth", "usdt", 2, 4, 2684.53, 600, 4.0, 4000.0),
+        Listing("xrp", "usdt", 5, 2, 0.60012, 420, 3.0),
+        Listing("shib", "usdt", 10, 2, 1.38e-5, 300, 60.0),
+        Listing("aidoge", "usdt", 14, 2, 9.377e-11, 90, 8.0, 80.0, major=False, mbp20=False),
+        Listing("zen", "eth", 6, 4, 0.05164, 45, 12.0, 0.3, major=False, mbp20=False),
+        Listing("nest", "eth", 8, 2, 2.275e-5, 17, 8.0, 0.2, major=False, mbp20=False),
+        Listing("btc", "jpy", 0, 6, 13640078.0, 150, 900.0, 40000.0),
+        Listing("ltc", "usdt", 2, 4, 63.41, 250, 1.5),
+        Listing("eos", "usdt", 4, 4, 0.4912, 250, 1.5),
+        Listing("bch", "usdt", 2, 4, 341.77, 200, 4.0),
+        Listing("trx", "usdt", 6, 2, 0.128134, 250, 12.0),
+        Listing("doge", "usdt", 6, 2, 0.104291, 450, 9.0),
+        Listing("sol", "usdt", 4, 4, 155.1873, 410, 30.0, 2500.0),
+        Listing("link", "usdt", 4, 2, 10.3187, 200, 8.0),
+        Listing("dot", "usdt", 4, 4, 4.6102, 170, 6.0),
+        Listing("ada", "usdt", 6, 4, 0.334501, 220, 15.0),
+        Listing("zec", "usdt", 2, 4, 29.87, 160, 2.0),
+        Listing("etc", "usdt", 4, 4, 18.4021, 170, 12.0),
+        Listing("eth", "btc", 6, 4, 0.043417, 300, 2.0, 0.4),
+        Listing("xrp", "btc", 8, 2, 9.71e-6, 40, 1.5, 0.02),
+        Listing("mex", "btc", 10, 2, 6.22e-8, 60, 2.0, 0.02, major=False, mbp20=False),
     )
 }
 """Symbols with a market of their own character; thick, thin and tiny-priced ones. Others are made up by
@@ -96,11 +70,11 @@ CATALOG: dict[str, Listing] = {
 DELISTED: dict[str, Listing] = {
     listing.symbol: listing
     for listing in (
-        _listing("ven", "eth", 8, 2, 0.0011, 20, 4.0, state="offline"),
-        _listing("ost", "eth", 8, 2, 5.1e-5, 20, 4.0, state="offline"),
-        _listing("cvcoin", "btc", 8, 4, 2.1e-5, 20, 4.0, state="offline"),
-        _listing("ton", "jpy", 2, 2, 812.4, 20, 4.0, state="suspend"),
-        _listing("newt", "usdt", 4, 2, 0.2113, 20, 4.0, state="pre-online"),
+        Listing("ven", "eth", 8, 2, 0.0011, 20, 4.0, state="offline"),
+        Listing("ost", "eth", 8, 2, 5.1e-5, 20, 4.0, state="offline"),
+        Listing("cvcoin", "btc", 8, 4, 2.1e-5, 20, 4.0, state="offline"),
+        Listing("ton", "jpy", 2, 2, 812.4, 20, 4.0, state="suspend"),
+        Listing("newt", "usdt", 4, 2, 0.2113, 20, 4.0, state="pre-online"),
     )
 }
 """Symbols that are in the reference data but have no market."""
@@ -128,7 +102,7 @@ def _find(symbol: str) -> Listing:
     amount_precision = 2 if price < 1 else 4
     value = _QUOTE_VALUE.get(quote, 600.0)
     levels = rng.choice((30, 90, 160, 260))
-    return _listing(
+    return Listing(
         symbol.removesuffix(quote), quote, price_precision, amount_precision, price, levels, 6.0, value
     )
 

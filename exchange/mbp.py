@@ -74,11 +74,15 @@ class MbpFeed(Feed):
          One level differs from the image before the delta: it changed before that instant and back after it, so the
         delta does not list it, and whoever joins this image to the delta is left with a wrong size.
         """
-        before = next((a for a, b in pairwise(self.images) if b.seq == seq and b.seq - a.seq > 1), None)
-        if before is None:
+        found = next(((a, b) for a, b in pairwise(self.images) if b.seq == seq and b.seq - a.seq > 1), None)
+        if found is None:
+            return None
+        before, after = found
+        kept = [key for key, text in before.bids.items() if after.bids.get(key) == text]
+        if not kept:
             return None
         bids = dict(before.bids)
-        key = rng.choice(list(bids))
+        key = rng.choice(kept)
         price = bids[key].partition(",")[0]
         bids[key] = f"{price},{rng.randint(1, 999)}.125]"
         return Image(rng.randint(before.seq + 1, seq - 1), bids, before.asks)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bookreel.exchange import Exchange, ExchangeConfig
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(120)]
@@ -26,7 +27,9 @@ def test_ccxt_pro_follows_books_trades_bars_and_tickers() -> None:
 
     async def main() -> None:
         async with Exchange(ExchangeConfig(symbols=SYMBOLS, rate=60.0, seed=7)) as exchange:
-            client = pro.htx({"options": {"fetchMarkets": {"types": {"spot": True, "linear": False, "inverse": False}}}})
+            client = pro.htx(
+                {"options": {"fetchMarkets": {"types": {"spot": True, "linear": False, "inverse": False}}}}
+            )
             point_ccxt(client, exchange)
             try:
                 await client.load_markets()
@@ -70,7 +73,9 @@ def point_ccxt(client: Any, exchange: Exchange) -> None:
     client.hostname = host
 
 
-def test_cryptofeed_keeps_its_one_second_book_and_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cryptofeed_keeps_its_one_second_book_and_trades(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("cryptofeed")
     certificate, key = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -113,7 +118,7 @@ def test_cryptofeed_keeps_its_one_second_book_and_trades(tmp_path: Path, monkeyp
             handler.run(start_loop=False, install_signal_handlers=False)
             try:
                 async with asyncio.timeout(30):
-                    while len(books) < 8 or len(trades) < 5 or len({b[0] for b in books}) < 2:
+                    while len(books) < 8 or len(trades) < 5 or len({b[0] for b in books}) < 2:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
             finally:
                 await handler.stop_async(loop=asyncio.get_running_loop())
@@ -131,5 +136,9 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     certificate, key = folder / "cert.pem", folder / "key.pem"
     subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
     files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files], check=True, capture_output=True)
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files],
+        check=True,
+        capture_output=True,
+    )
     return certificate, key
