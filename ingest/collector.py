@@ -17,6 +17,7 @@ from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.clock import Clock, SystemClock
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.errors import ReferenceUnavailable
+from bookreel.ingest.metrics import MetricsServer
 from bookreel.ingest.network import AioNetwork, Network
 from bookreel.ingest.plan import Line, plan
 from bookreel.ingest.pulse import Pulse
@@ -24,6 +25,7 @@ from bookreel.ingest.reconnect import TokenBucket
 from bookreel.ingest.reference import Reference, choose_topics, load_reference
 from bookreel.ingest.sealing import Sealer
 from bookreel.ingest.session import Session
+from bookreel.ingest.status import Phase
 from bookreel.ingest.tape import Tape
 from bookreel.storage.disk import Disk
 from bookreel.storage.journal import Journal, JournalOptions
@@ -79,6 +81,7 @@ class Collector:
         self.started_wall = 0
         """Wall clock, ns, when recording began; 0: not yet."""
         self.stop_reason = ""
+        self.phase: Phase = "starting"
         self._stop = asyncio.Event()
         self._bucket = TokenBucket(rate=config.connects_per_second, burst=_CONNECT_BURST)
         self._known: set[str] = set()
@@ -117,8 +120,10 @@ class Collector:
             reference = await self._unless_stopped(load)
             if reference is not None:
                 topics = choose_topics(config, self.venue, reference.instruments)
-                await self._record(topics, reference)
+                async with MetricsServer(self, config.metrics_port):
+                    await self._record(topics, reference)
         finally:
+            self.phase = "stopped"
             if own:
                 await network.close()
 
@@ -179,10 +184,11 @@ class Collector:
         """Everything that runs while recording, until it is to stop."""
         assert self.journal is not None, "records need a journal"
         recover = self.journal.durable_pos > 0
+        self.phase = "recording"
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._wait_for_stop(), name="stop")
-                group.create_task(self.pulse.run(tape), name="pulse")
+                group.create_task(self.pulse.run(tape, self.journal), name="pulse")
                 group.create_task(self._refresh(tape, group), name="reference")
                 self._add_lines(tape, topics, group, recover=recover)
         except* _Stopped:
@@ -195,6 +201,7 @@ class Collector:
                 await self._stop.wait()
         except TimeoutError:
             self.stop(f"{limit:g} s are over")
+        self.phase = "stopping"
         _log.info("stopping: reason=%s", self.stop_reason)
         raise _Stopped
 
@@ -259,6 +266,7 @@ class Collector:
                     )
 
     async def _seal(self, sealer: Sealer, sealing: asyncio.Task[None]) -> None:
+        self.phase = "sealing"
         _log.info("sealing: archive=%s", self.archive)
         good = await sealer.finish()
         sealing.cancel()

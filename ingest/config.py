@@ -1,4 +1,6 @@
-"""The recorder's settings: one frozen struct, decoded once from TOML and flags; nothing else reads settings."""
+"""The recorder's settings: one frozen struct, decoded once from TOML and flags; nothing else reads
+settings.
+"""
 
 from __future__ import annotations
 
@@ -59,16 +61,22 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """...or this size. Smaller segments are sealed sooner but make more files."""
 
     spool_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 256 << 20
-    """Memory for frames a slow or full disk does not take; beyond it frames are shed, and registered as lost."""
+    """Memory for frames a slow or full disk does not take; beyond it frames are shed, and registered as
+    lost.
+    """
 
     seal: bool = True
-    """Seal closed segments into Parquet in a process of its own while recording, and the last one at the end."""
+    """Seal closed segments into Parquet in a process of its own while recording, and the last one at the
+    end.
+    """
 
     topics_per_connection: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
     """The venue publishes no limit; another client runs 128 without trouble."""
 
     books_per_connection: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
-    """Each book needs a request after a reconnect, and the venue takes one in 100 ms: 20 are back in about 2 s."""
+    """Each book needs a request after a reconnect, and the venue takes one in 100 ms: 20 are back in about 2
+    s.
+    """
 
     req_interval_ms: Annotated[int, msgspec.Meta(ge=100)] = 110
     """Between two requests on one connection: the venue's 100 ms and a margin for jitter on the way."""
@@ -101,7 +109,9 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A stream is never suspected sooner than this, however brisk it was."""
 
     silence_factor: Annotated[float, msgspec.Meta(ge=2)] = 3.0
-    """A stream is suspected when it is silent for so many times its longest usual pause; that costs a request."""
+    """A stream is suspected when it is silent for so many times its longest usual pause; that costs a
+    request.
+    """
 
     silence_unknown_ms: _Count = 10_000
     """The same for a stream whose pace is not known yet."""
@@ -110,10 +120,14 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A quiet stream is asked about at least this often."""
 
     audit_interval_s: Annotated[int, msgspec.Meta(ge=0)] = 300
-    """How often each live book's snapshot is requested and recorded, for `bookreel verify` to compare; 0: never."""
+    """How often each live book's snapshot is requested and recorded, for `bookreel verify` to compare; 0:
+    never.
+    """
 
     backfill_trades: bool = True
-    """Request the latest trades after each reconnect: those missed meanwhile are recovered, others dropped."""
+    """Request the latest trades after each reconnect: those missed meanwhile are recovered, others
+    dropped.
+    """
 
     reference_interval_s: _Count = 3600
     """How often reference data is loaded again."""
@@ -129,6 +143,9 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     """Serve /metrics, /livez, /readyz and /status on this port of 127.0.0.1; 0: do not."""
+
+    metrics_per_symbol: bool = True
+    """Say of each book whether it is live; with thousands of books that is much for a metrics store."""
 
 
 def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> RecordConfig:

@@ -45,7 +45,7 @@ class LineDown(Exception):
     """The connection is to be given up. ``cause`` is the gap's."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
-        self.cause = cause
+        self.cause: Cause = cause
         self.detail = detail
         super().__init__(f"{cause}: {detail}")
 
@@ -121,7 +121,9 @@ class Dialogue:
     # In
 
     def receive(self, frame: bytes | str, wall: int, mono: int) -> bytes | None:
-        """Take a frame received at ``wall`` and ``mono`` (ns). Returns what must be answered before all else."""
+        """Take a frame received at ``wall`` and ``mono`` (ns). Returns what must be answered before all
+        else.
+        """
         stats = self._stats
         pos = self._tape.received(frame, wall, mono, self._conn, self._epoch)
         stats.frames += 1

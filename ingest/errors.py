@@ -69,7 +69,9 @@ class FetchFailed(IngestError):
 
 
 class ReferenceUnavailable(IngestError):
-    """The list of symbols could not be loaded, so there is nothing to check the configured symbols against."""
+    """The list of symbols could not be loaded, so there is nothing to check the configured symbols
+    against.
+    """
 
     def __init__(self, url: str, reason: str, waited_s: float) -> None:
         self.url = url

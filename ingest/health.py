@@ -150,11 +150,6 @@ class LineHealth:
     def data(self, topic: str, now: int, wall: int, payload: bytes) -> Finding | None:
         """A stream spoke, by the wall clock at ``wall``. The hot path."""
         self.any_at = now
-        pause = now - self.data_at
-        self.data_at = now
-        self._data_count += 1
-        scale = self._data_scale
-        self._data_scale = pause if pause > scale else scale - (scale - pause) * _LEAK
         stream = self.streams.get(topic)
         if stream is None or stream.phase is Phase.OFF:
             return None
@@ -164,14 +159,20 @@ class LineHealth:
         since, stream.good_wall = stream.good_wall, wall
         before, stream.payload = stream.payload, payload
         phase = stream.phase
+        # A subscription is answered with the venue's last message: no pause to learn, and no proof of life.
         if phase is Phase.RESENT:
             return Finding("compare", topic, since, before)
-        if stream.count > 1:
-            # The first message is the venue's last one, sent again at once: no pause, no proof of life.
-            scale = stream.scale
-            stream.scale = pause if pause > scale else scale - (scale - pause) * _LEAK
-            stream.patience = 1
-            stream.strikes = 0
+        if stream.count == 1:
+            return None
+        scale = stream.scale
+        stream.scale = pause if pause > scale else scale - (scale - pause) * _LEAK
+        stream.patience = 1
+        stream.strikes = 0
+        pause = now - self.data_at
+        self.data_at = now
+        self._data_count += 1
+        scale = self._data_scale
+        self._data_scale = pause if pause > scale else scale - (scale - pause) * _LEAK
         if phase is Phase.WATCHED:
             return None
         stream.phase = Phase.WATCHED

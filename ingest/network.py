@@ -128,7 +128,7 @@ class AioNetwork:
             async with asyncio.timeout(self._connect_timeout_s):
                 ws = await self._client().ws_connect(
                     url,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
+                    timeout=aiohttp.ClientWSTimeout(ws_close=0.5),  # pyright: ignore[reportCallIssue]
                     autoping=False,
                     compress=0,
                     max_msg_size=self._max_frame_bytes,

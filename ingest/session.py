@@ -90,6 +90,11 @@ class Session:
         finally:
             self.stats.state = "stopped"
 
+    @property
+    def pending(self) -> int:
+        """Requests queued or not answered yet."""
+        return self._dialogue.pending if self._dialogue is not None else 0
+
     def reconsider(self) -> None:
         """Reference data is new: ask again for what was refused for good."""
         if self._dialogue is not None:

@@ -1,0 +1,83 @@
+"""What is shown while recording: a live table on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from bookreel.ingest.status import Status, StatusReader, describe
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bookreel.ingest.collector import Collector
+
+__all__ = ["show"]
+
+_LIVE_S: Final = 0.5
+_LOG_S: Final = 10.0
+_LINES_MAX: Final = 20
+_COLUMNS: Final = (
+    "line",
+    "state",
+    "connection",
+    "topics",
+    "frames/s",
+    "kB/s",
+    "silent s",
+    "pending",
+    "cut",
+    "unreadable",
+)
+
+_log = logging.getLogger(__name__)
+
+
+async def show(collector: Collector) -> None:
+    """Until cancelled."""
+    reader = StatusReader(collector)
+    if not sys.stderr.isatty():
+        while True:
+            await collector.clock.sleep(_LOG_S)
+            _log.info("%s", describe(reader.read()))
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        while True:
+            live.update(_table(reader.read()), refresh=True)
+            await collector.clock.sleep(_LIVE_S)
+
+
+def _table(status: Status) -> Table:
+    from rich.table import Table
+
+    title = (
+        f"{status.phase} {status.venue} into {status.archive} for {status.uptime_s:,.0f} s   "
+        f"books live {status.books_live}/{status.books}   gaps {status.gaps}"
+    )
+    caption = (
+        f"{status.frames_per_s:,.0f} frames/s   {status.durable:,} records durable, "
+        f"{status.in_flight:,} in flight, {status.shed:,} shed   disk lag {status.durable_lag_s:.2f} s   "
+        f"{status.disk_free_bytes / 1e9:,.1f} GB free"
+    )
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name in ("line", "state") else "right")
+    for line in status.lines[:_LINES_MAX]:
+        table.add_row(
+            line.name,
+            line.state,
+            str(line.epoch),
+            f"{line.subscribed}/{line.topics}",
+            f"{line.frames_per_s:,.0f}",
+            f"{line.bytes_per_s / 1e3:,.1f}",
+            "" if line.silent_s is None else f"{line.silent_s:.1f}",
+            str(line.pending),
+            str(line.disconnects),
+            str(line.decode_errors),
+        )
+    if len(status.lines) > _LINES_MAX:
+        table.add_row(f"and {len(status.lines) - _LINES_MAX} more")
+    return table
