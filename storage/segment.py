@@ -3,13 +3,10 @@
 ``FORMAT.md`` has the layout. The reader's rules:
 
 1. A record counts only if marker, limits, checksum and position are right. Positions in a segment are
-   consecutive: the next one is expected, and after damage a larger one, but none beyond what the bytes before
-   it could have held.
-2. Anything else begins a damaged region. It ends at the next marker whose record counts, or at the end of the
-   file.
+   consecutive: the next one is expected, and after damage a larger one, but none beyond what the file could hold.
+2. Anything else begins a damaged region. It ends at the next marker whose record counts, or with the file.
 3. A whole record whose position was passed already (a duplicated block) is part of a damaged region.
-4. While a segment grows, whatever may still become whole is waited for: a tail is judged when the segment is
-   closed.
+4. While a segment grows, whatever may still become whole is waited for: a tail is judged once it is closed.
 
 The work is linear in the bytes of the file whatever they are: see :class:`Window`.
 """
@@ -420,7 +417,7 @@ class SegmentReader:
         ):
             return _Verdict.LIMITS
         # A position from nowhere must not make all later ones look passed.
-        if not 0 < pos <= self._first_pos + (at - START_BYTES) // HEADER.size:
+        if not 0 <= pos <= self._first_pos + window.size:
             return _Verdict.POSITION
         stop = at + HEADER.size + conn_size + size
         if stop > window.size:
