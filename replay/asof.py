@@ -89,6 +89,11 @@ class Coverage:
         self._gaps = sorted(gaps, key=lambda gap: gap.start)
         self._starts = [gap.start for gap in self._gaps]
 
+    @property
+    def until(self) -> int | None:
+        """When the stream ended (ns), None if it has not."""
+        return self._stream.until
+
     def gap(self, ts: int) -> Gap | None:
         """The gap that an instant (ns) is inside of."""
         # Gaps of one stream do not overlap, so only the newest that began before can reach it.
@@ -177,7 +182,9 @@ def _overlay(question: Question, book: L2Book, base: Whole, at: int) -> tuple[in
         sides = []
         for side in ("bid", "ask"):
             of_side = rows.filter(pc.equal(rows["side"], side))
-            sides.append(list(zip(doubles(of_side["price"]), doubles(of_side["size"]), strict=True)))
+            # All levels take effect together, so of one price only the newest size counts.
+            newest_sizes = dict(zip(doubles(of_side["price"]), doubles(of_side["size"]), strict=True))
+            sides.append(list(newest_sizes.items()))
         newest = rows.slice(rows.num_rows - 1)
         seq = integers(newest["seq"])[0]
         book.apply(Delta(question.symbol, question.feed, 0, seq, 0, *sides))
@@ -280,9 +287,9 @@ def book_rows(question: Question, start: int, end: int, every: int | None, depth
         if every is None and ts_recv >= start:
             write(ts_recv)
     if every is not None and change is not None:
-        horizon = question.contents.horizon
-        # Nothing is known of the time after the newest record.
-        stop = end if horizon is None else min(end, horizon + 1)
+        # Nothing is known of the time after the stream's end or the newest record.
+        ends = [ts for ts in (question.coverage.until, question.contents.horizon) if ts is not None]
+        stop = min(end, *(ts + 1 for ts in ends))
         while due < stop:
             write(due)
             due += every

@@ -133,6 +133,8 @@ _LAST: Final = (1 << 63) - 1
 _EXACT: Final = 1 << 53
 """Integers below it are doubles."""
 
+_DECIMALS: Final = msgspec.json.Decoder(float_hook=Decimal)
+
 
 def _deltas(piece: pa.Table) -> Iterator[_Rows]:
     for symbol, feed, rows in _streams(piece):
@@ -350,7 +352,7 @@ def _exact(scanner: Scanner, part: Contents, events: _Rows) -> _Rows:
         tokens: dict[float, Decimal] = {}
         # A keyframe is ours: its levels came in many frames, and each of those doubles is its shortest decimal.
         if not (isinstance(event, RecordedSnapshot) and event.source == "keyframe"):
-            _collect(msgspec.json.decode(texts[event.pos], float_hook=Decimal), tokens)
+            _collect(_DECIMALS.decode(texts[event.pos]), tokens)
         changed = {}
         for name in event.__struct_fields__:
             value = getattr(event, name)

@@ -18,7 +18,7 @@ Interval: TypeAlias = int | str
 
 _SECOND: Final = 1_000_000_000
 _ISO: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9})\d*)?)?\s*(Z|z|[+-]\d{2}:?\d{2})?"
+    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}(?::\d{2}(?::\d{2})?)?)(?:[.,](\d{1,9})\d*)?)?\s*(Z|z|[+-]\d{2}:?\d{2})?"
 )
 _INTERVAL: Final = re.compile(r"(\d+)\s*(ns|us|ms|s|m|min|h|d)")
 _UNITS: Final = {

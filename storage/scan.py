@@ -7,6 +7,7 @@ a piece are sorted by it, rows of one frame in the order they have in it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from bookreel.storage.contents import Contents
 from bookreel.storage.errors import CorruptFile
-from bookreel.storage.schema import TABLES, TIME
+from bookreel.storage.schema import TABLES
 
 if TYPE_CHECKING:
     from bookreel.storage.manifest import FileEntry
@@ -58,7 +59,7 @@ class Scanner:
 
     def __init__(self) -> None:
         self._footers: OrderedDict[Path, pq.FileMetaData] = OrderedDict()
-        self._pieces: OrderedDict[tuple[Path, int, tuple[str, ...]], pa.Table] = OrderedDict()
+        self._pieces: OrderedDict[tuple[Path, int, tuple[str, ...]], _Piece] = OrderedDict()
 
     def scan(
         self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = _ALL
@@ -79,7 +80,7 @@ class Scanner:
         try:
             groups = self._groups(path, bounds)
             ordered = all(left[2] <= right[1] for left, right in pairwise(groups))
-            pieces = (_keep(self._piece(path, index, names), bounds) for index, _, _ in groups)
+            pieces = (self._piece(path, index, names).keep(bounds) for index, _, _ in groups)
             if not ordered:
                 pieces = iter([pa.concat_tables(pieces)])
             for piece in pieces:
@@ -94,7 +95,7 @@ class Scanner:
         """The piece of the journal's tail, if it has such rows."""
         rows = contents.tail.get(table)
         if rows is not None and rows.num_rows:
-            piece = _keep(rows.select(_with_bounds(columns, rows.schema.names)), bounds)
+            piece = _Piece(rows.select(_with_bounds(columns, rows.schema.names))).keep(bounds)
             if piece.num_rows:
                 yield _by_position(piece).select(list(columns))
 
@@ -122,13 +123,13 @@ class Scanner:
             found.append((index, span.min_raw if known else 0, span.max_raw if known else _POS_MAX))
         return found
 
-    def _piece(self, path: Path, index: int, names: list[str]) -> pa.Table:
+    def _piece(self, path: Path, index: int, names: list[str]) -> _Piece:
         key = (path, index, tuple(names))
         piece = self._pieces.pop(key, None)
         if piece is None:
             with pq.ParquetFile(path, metadata=self._footers[path], memory_map=True) as file:
                 # In one thread: a row group is too small to be worth waking others, and they may be at work on the market.
-                piece = file.read_row_group(index, columns=names, use_threads=False)
+                piece = _Piece(file.read_row_group(index, columns=names, use_threads=False))
         self._pieces[key] = piece
         if len(self._pieces) > _PIECES_MAX:
             self._pieces.popitem(last=False)
@@ -158,25 +159,54 @@ def _may_hold(group: pq.RowGroupMetaData, column: int, least: Any, greatest: Any
     return (least is None or found.max_raw >= least) and (greatest is None or found.min_raw <= greatest)
 
 
-def _keep(rows: pa.Table, bounds: Bounds) -> pa.Table:
-    """The wanted rows."""
-    masks = []
-    if bounds.symbol is not None:
-        masks.append(pc.equal(rows["symbol"], bounds.symbol))
-    if bounds.feed is not None and "feed" in rows.schema.names:
-        masks.append(pc.equal(rows["feed"], bounds.feed))
-    if bounds.since is not None:
-        masks.append(pc.greater_equal(rows["ts_recv"], pa.scalar(bounds.since, TIME)))
-    if bounds.until is not None:
-        masks.append(pc.less(rows["ts_recv"], pa.scalar(bounds.until, TIME)))
-    if bounds.pos_from is not None:
-        masks.append(pc.greater_equal(rows["pos"], bounds.pos_from))
-    if not masks:
-        return rows
-    mask = masks[0]
-    for further in masks[1:]:
-        mask = pc.and_(mask, further)
-    return rows.filter(mask)
+class _Piece:
+    """Decoded rows, and what is known of their order: where positions or times ascend, a bound is a bisection."""
+
+    __slots__ = ("_pos", "_rows", "_ts")
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._rows = rows = rows.combine_chunks()
+        self._pos = _ascending(rows["pos"])
+        self._ts = _ascending(rows["ts_recv"])
+
+    def keep(self, bounds: Bounds) -> pa.Table:
+        """The wanted rows."""
+        rows, masks = self._rows, []
+        first, stop = 0, rows.num_rows
+        if bounds.pos_from is not None and self._pos is not None:
+            first = bisect_left(self._pos, bounds.pos_from)
+        if bounds.since is not None and self._ts is not None:
+            first = max(first, bisect_left(self._ts, bounds.since))
+        if bounds.until is not None and self._ts is not None:
+            stop = max(first, bisect_left(self._ts, bounds.until))
+        rows = rows.slice(first, stop - first)
+        if bounds.symbol is not None:
+            masks.append(pc.equal(rows["symbol"], bounds.symbol))
+        if bounds.feed is not None and "feed" in rows.schema.names:
+            masks.append(pc.equal(rows["feed"], bounds.feed))
+        if bounds.since is not None and self._ts is None:
+            masks.append(pc.greater_equal(rows["ts_recv"].cast(pa.int64()), bounds.since))
+        if bounds.until is not None and self._ts is None:
+            masks.append(pc.less(rows["ts_recv"].cast(pa.int64()), bounds.until))
+        if bounds.pos_from is not None and self._pos is None:
+            masks.append(pc.greater_equal(rows["pos"], bounds.pos_from))
+        if not masks:
+            return rows
+        mask = masks[0]
+        for further in masks[1:]:
+            mask = pc.and_(mask, further)
+        return rows.filter(mask)
+
+
+def _ascending(column: pa.ChunkedArray) -> memoryview | None:
+    """The values of a column of 64-bit integers or times if none is null and none is below the one before it."""
+    if column.null_count or column.num_chunks != 1:
+        return None
+    values = column.chunk(0).cast(pa.int64())
+    count = len(values)
+    if count > 1 and not pc.all(pc.less_equal(values.slice(0, count - 1), values.slice(1))).as_py():
+        return None
+    return memoryview(values.buffers()[1]).cast("q")[values.offset : values.offset + count]
 
 
 def _by_position(rows: pa.Table) -> pa.Table:
