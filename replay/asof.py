@@ -16,7 +16,17 @@ import pyarrow.compute as pc
 
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import Delta, Gap, Levels
-from bookreel.storage.changes import Change, Step, Whole, changes, doubles, integers, newest_whole, steps, wholes
+from bookreel.storage.changes import (
+    Change,
+    Step,
+    Whole,
+    changes,
+    doubles,
+    integers,
+    newest_whole,
+    steps,
+    wholes,
+)
 from bookreel.storage.contents import Contents, Stream
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.schema import TIME
@@ -240,7 +250,9 @@ class _Block:
     def _pack(self) -> None:
         if self._rows:
             columns = zip(*self._rows, strict=True)
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+            arrays = [
+                pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)
+            ]
             self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
             self._rows.clear()
 

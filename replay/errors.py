@@ -31,7 +31,9 @@ class BadInterval(ReplayError, ValueError):
 
     def __init__(self, value: object) -> None:
         self.value = value
-        super().__init__(f"{value!r} is not an interval; give for example 100ms, 1s, 5m or integer ns above 0")
+        super().__init__(
+            f"{value!r} is not an interval; give for example 100ms, 1s, 5m or integer ns above 0"
+        )
 
 
 class NoSuchSymbol(ReplayError, LookupError):

@@ -297,7 +297,9 @@ def _parts(contents: Contents, tables: Collection[str]) -> Iterator[Contents]:
     A delta that waited for a snapshot is stored with it, maybe one segment after its frame: those two are one part.
     """
     spans: list[tuple[int, int, str, FileEntry | None]] = [
-        (entry.pos_min, entry.pos_max, table, entry) for table in tables for entry in contents.files.get(table, ())
+        (entry.pos_min, entry.pos_max, table, entry)
+        for table in tables
+        for entry in contents.files.get(table, ())
     ]
     for table in tables:
         rows = contents.tail.get(table)

@@ -186,7 +186,8 @@ def piece_steps(piece: pa.Table) -> Iterator[Step]:
     count = rows.num_rows
     pos, side = rows["pos"], rows["side"]
     turns = pc.or_(
-        pc.not_equal(pos.slice(1), pos.slice(0, count - 1)), pc.not_equal(side.slice(1), side.slice(0, count - 1))
+        pc.not_equal(pos.slice(1), pos.slice(0, count - 1)),
+        pc.not_equal(side.slice(1), side.slice(0, count - 1)),
     )
     # Where a run of rows of one side of one delta begins; the last one is the end of all.
     at = [0, *(index + 1 for index in pc.indices_nonzero(turns).to_pylist()), count]
@@ -241,5 +242,7 @@ def _books(column: pa.ChunkedArray) -> list[Levels]:
         flat = chunk.values.slice(first, offsets[-1] - first)
         prices, sizes = (doubles(pa.chunked_array([flat.field(index)])) for index in (0, 1))
         levels = list(zip(prices, sizes, strict=True))
-        books += [levels[start - first : stop - first] for start, stop in zip(offsets, offsets[1:], strict=False)]
+        books += [
+            levels[start - first : stop - first] for start, stop in zip(offsets, offsets[1:], strict=False)
+        ]
     return books

@@ -1,0 +1,451 @@
+"""Proof that what is stored is what was recorded.
+
+Files are held against the manifest, byte by byte; then the content against itself: a book rebuilt from its deltas must be each
+later keyframe and each snapshot that the venue gave for comparison, its chain of sequence numbers must be whole inside every epoch,
+and its best prices must be those that the venue sent in a feed of their own. What could not be compared is visible as a count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bookreel import venues
+from bookreel.book.l2 import L2Book
+from bookreel.book.model import CAUSES, Delta
+from bookreel.storage.changes import Step, Whole, integers, merged, steps, wholes
+from bookreel.storage.contents import Contents, Stream
+from bookreel.storage.errors import StorageError
+from bookreel.storage.layout import Layout
+from bookreel.storage.manifest import FileEntry, Manifest
+from bookreel.storage.query import Database
+from bookreel.storage.scan import Bounds, Scanner
+from bookreel.storage.segment import Damage, SegmentReader, list_segments
+from bookreel.storage.tail import Tail
+from bookreel.venues.errors import VenueError
+from bookreel.venues.message import Data, Venue
+
+__all__ = ["BadDate", "Problem", "VerifyReport", "verify"]
+
+_DAY_NS: Final = 86_400 * 1_000_000_000
+
+Progress = Callable[[int], None]
+
+
+class BadDate(StorageError):
+    """Not a date."""
+
+    exit_code = 2
+
+    def __init__(self, date: str) -> None:
+        self.date = date
+        super().__init__(f"{date!r} is not a date; give for example 2026-11-20")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong. ``kind``: manifest, file, journal, book, chain, bbo, trades, gaps. ``where``: a path or a
+    stream. ``text``: a sentence.
+    """
+
+    kind: str
+    where: str
+    text: str
+
+
+class VerifyReport(msgspec.Struct):
+    """What was found. ``counts`` says what was looked at, so that a comparison that never took place shows as 0."""
+
+    problems: list[Problem]
+    counts: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """The counts as sentences."""
+        count = self.counts.get
+        return [
+            f"files: {count('files', 0)} checked, {count('rows', 0)} rows, {count('bytes', 0)} bytes",
+            f"journal: {count('segments', 0)} unsealed segments, {count('records', 0)} records, "
+            f"{count('torn_tails', 0)} torn tails",
+            f"books: {count('deltas', 0)} deltas of {count('epochs', 0)} epochs; {count('keyframes', 0)} keyframes and "
+            f"{count('snapshots', 0)} venue snapshots compared, {count('books_unequal', 0)} unequal",
+            f"chains: {count('links', 0)} links checked, {count('empty_deltas', 0)} over empty deltas, "
+            f"{count('links_broken', 0)} broken",
+            f"bbo: {count('bbo', 0)} compared at equal sequence numbers, {count('bbo_unequal', 0)} unequal",
+            f"trades: {count('trades', 0)} checked, {count('trades_repeated', 0)} repeated",
+            f"gaps: {count('gaps', 0)} checked, {count('gaps_wrong', 0)} wrong",
+            f"problems: {len(self.problems)}",
+        ]
+
+
+def verify(archive: Path | str, date: str | None = None, progress: Progress | None = None) -> VerifyReport:
+    """Check an archive, or one UTC day of it (YYYY-MM-DD). ``progress`` is called with steps done.
+
+    Also beside a running recorder. Raises NotAnArchive, UnknownFormat, BadDate.
+    """
+    checker = _Checker(Path(archive), _span(date), date, progress)
+    checker.files()
+    checker.journal()
+    checker.content()
+    return VerifyReport(checker.problems, dict(sorted(checker.counts.items())))
+
+
+def _span(date: str | None) -> tuple[int | None, int | None]:
+    if date is None:
+        return None, None
+    try:
+        day = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise BadDate(date) from None
+    since = int(day.timestamp()) * 1_000_000_000
+    return since, since + _DAY_NS
+
+
+class _Break(NamedTuple):
+    """Two deltas of an epoch that do not follow each other: a number that is missing in between, or empty deltas."""
+
+    after_pos: int
+    pos: int
+    seq: int
+    prev_seq: int
+
+
+class _Checker:
+    """One run of :func:`verify`."""
+
+    def __init__(
+        self, root: Path, span: tuple[int | None, int | None], date: str | None, progress: Progress | None
+    ) -> None:
+        self.problems: list[Problem] = []
+        self.counts: Counter[str] = Counter()
+        self._root = root
+        self._since, self._until = span
+        self._date = date
+        self._progress = progress
+        self._tail = Tail(root)
+        self._segments = {segment.name for segment in list_segments(root)}
+        self._manifest = Manifest.load(root)
+        self._scanner = Scanner()
+
+    def files(self) -> None:
+        """Sealed files against the manifest."""
+        try:
+            self._manifest._check()
+        except AssertionError as error:
+            self._problem(
+                "manifest", str(Layout(self._root).manifest), f"the entries contradict the files: {error}"
+            )
+        listed: set[Path] = set()
+        for entry in self._manifest.segments:
+            for file in entry.files:
+                path = self._root / file.path
+                listed.add(path)
+                if self._date is None or file.date == self._date:
+                    self._file(path, file)
+                    self._step()
+        for path in sorted(Layout(self._root).parquet.rglob("*.parquet")):
+            # What belongs to a segment that is being sealed now is not in the manifest yet.
+            if path not in listed and path.stem not in self._segments:
+                self._problem(
+                    "file", str(path), "the manifest does not have it; a plain glob reads its rows twice"
+                )
+
+    def journal(self) -> None:
+        """Segments that are not sealed yet."""
+        for segment in list_segments(self._root):
+            if self._manifest.sealed(segment.name):
+                continue
+            self.counts["segments"] += 1
+            try:
+                with SegmentReader(segment.path) as reader:
+                    for item in reader.read():
+                        if not isinstance(item, Damage):
+                            self.counts["records"] += 1
+                        elif item.reason == "torn tail":
+                            # What a crash leaves; it is told by a gap.
+                            self.counts["torn_tails"] += 1
+                        else:
+                            text = f"{item.length} bytes at {item.offset} cannot be read: {item.reason}"
+                            self._problem("journal", str(segment.path), text)
+            except FileNotFoundError:
+                continue  # sealed meanwhile
+            except (OSError, StorageError) as error:
+                self._problem("journal", str(segment.path), f"it cannot be read: {error}")
+            self._step()
+
+    def content(self) -> None:
+        """Rows against each other."""
+        try:
+            contents = self._tail.look(("book_deltas", "book_snapshots", "bbo", "trades", "gaps", "frames"))
+        except (StorageError, VenueError, OSError) as error:
+            self._problem("journal", str(self._root), f"its tail cannot be decoded: {error}")
+            return
+        finally:
+            self._tail.close()
+        venue = venues.get(contents.venue)
+        for stream in contents.streams:
+            if venue.topic(stream.symbol, stream.feed).coverage != "sequenced":
+                continue
+            try:
+                _BookCheck(self, self._scanner, contents, stream, venue).run(self._since, self._until)
+            except StorageError as error:
+                self._problem("book", f"{stream.symbol} {stream.feed}", f"cannot be rebuilt: {error}")
+            self._step()
+        self._trades(contents)
+        self._gaps(contents)
+
+    def problem(self, kind: str, where: str, text: str) -> None:
+        self.problems.append(Problem(kind, where, text))
+
+    _problem = problem
+
+    def _step(self) -> None:
+        if self._progress is not None:
+            self._progress(1)
+
+    def _file(self, path: Path, entry: FileEntry) -> None:
+        self.counts["files"] += 1
+        where = entry.path
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            size = path.stat().st_size
+        except FileNotFoundError:
+            self._problem("file", where, "it is missing")
+            return
+        except OSError as error:
+            self._problem("file", where, f"it cannot be read: {error.strerror}")
+            return
+        self.counts["bytes"] += size
+        if size != entry.bytes:
+            self._problem("file", where, f"it has {size} bytes, the manifest says {entry.bytes}")
+        elif found != entry.sha256:
+            self._problem("file", where, "its SHA-256 is not that of the manifest")
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+                rows = sum(batch.num_rows for batch in parquet.iter_batches())
+        except (OSError, pa.ArrowException) as error:
+            self._problem("file", where, f"its pages cannot be read: {error}")
+            return
+        self.counts["rows"] += rows
+        if rows != entry.rows:
+            self._problem("file", where, f"it has {rows} rows, the manifest says {entry.rows}")
+
+    def _trades(self, contents: Contents) -> None:
+        database = Database(self._root)
+        try:
+            con = database.view(contents, ["trades"])
+            within = "epoch_ns(ts_recv) >= coalesce($since, epoch_ns(ts_recv)) AND epoch_ns(ts_recv) <= coalesce($until, epoch_ns(ts_recv))"
+            span = {"since": self._since, "until": self._until}
+            total = con.execute(f"SELECT count(*) FROM trades WHERE {within}", span).fetchone()  # noqa: S608
+            repeated = con.execute(
+                f"SELECT symbol, trade_seq, count(*) FROM trades WHERE trade_seq IS NOT NULL AND {within} "  # noqa: S608
+                "GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL",
+                span,
+            ).fetchall()
+        except (duckdb.Error, StorageError) as error:
+            self._problem("trades", "trades", f"they cannot be read: {error}")
+            return
+        finally:
+            database.close()
+        self.counts["trades"] += total[0] if total else 0
+        self.counts["trades_repeated"] += len(repeated)
+        for symbol, seq, times in repeated:
+            self._problem("trades", symbol, f"trade {seq} is stored {times} times")
+
+    def _gaps(self, contents: Contents) -> None:
+        columns = ("symbol", "feed", "cause", "start", "end")
+        bounds = Bounds(since=self._since, until=self._until)
+        try:
+            pieces = list(self._scanner.scan(contents, "gaps", columns, bounds))
+        except StorageError as error:
+            self._problem("gaps", "gaps", f"they cannot be read: {error}")
+            return
+        for piece in pieces:
+            times = [piece[name].cast(pa.int64()).to_pylist() for name in ("start", "end")]
+            names = [piece[name].to_pylist() for name in ("symbol", "feed", "cause")]
+            for symbol, feed, cause, start, end in zip(*names, *times, strict=True):
+                self.counts["gaps"] += 1
+                wrong = None
+                if cause not in CAUSES:
+                    wrong = f"its cause {cause!r} is not a known one"
+                elif start is None or (end is not None and end < start):
+                    wrong = f"it ends at {end} before it starts at {start}"
+                if wrong:
+                    self.counts["gaps_wrong"] += 1
+                    self._problem("gaps", f"{symbol} {feed}", wrong)
+
+
+class _BookCheck:
+    """Rebuilds one sequenced book and compares it wherever something to compare with is stored."""
+
+    def __init__(
+        self, checker: _Checker, scanner: Scanner, contents: Contents, stream: Stream, venue: Venue
+    ) -> None:
+        self._checker = checker
+        self._counts = checker.counts
+        self._scanner = scanner
+        self._contents = contents
+        self._symbol, self._feed = stream.symbol, stream.feed
+        self._venue = venue
+        self._book = L2Book()
+        self._epoch: int | None = None
+        self._seq = 0
+        self._pos = 0
+        self._waiting: list[Step] = []
+        self._ahead: dict[int, Whole] = {}
+        self._breaks: list[_Break] = []
+        self._unequal_bbo = 0
+
+    def run(self, since: int | None, until: int | None) -> None:
+        """Walk through everything received from ``since`` to ``until`` (ns, exclusive)."""
+        bounds = Bounds(symbol=self._symbol, feed=self._feed, since=since, until=until)
+        quotes = self._quotes(bounds)
+        quote = next(quotes, None)
+        for change in merged(
+            steps(self._scanner, self._contents, bounds), wholes(self._scanner, self._contents, bounds)
+        ):
+            before = self._seq
+            if isinstance(change, Step):
+                self._delta(change)
+            else:
+                self._whole(change)
+            if self._epoch is None or self._seq == before:
+                continue
+            while quote is not None and quote[0] < self._seq:
+                quote = next(quotes, None)
+            while quote is not None and quote[0] == self._seq:
+                self._counts["bbo"] += 1
+                if quote[1:] != self._book.best():
+                    self._counts["bbo_unequal"] += 1
+                    self._unequal_bbo += 1
+                quote = next(quotes, None)
+        if self._unequal_bbo:
+            text = f"{self._unequal_bbo} recorded best bids and offers are not those of the rebuilt book"
+            self._problem("bbo", text)
+        if self._breaks:
+            self._settle_breaks(bounds)
+
+    def _delta(self, step: Step) -> None:
+        if step.epoch != self._epoch:
+            self._waiting.append(step)
+            return
+        self._counts["deltas"] += 1
+        self._counts["links"] += 1
+        if step.seq <= self._seq:
+            self._counts["links_broken"] += 1
+            self._problem("chain", f"epoch {step.epoch}: {step.seq} comes after {self._seq}")
+            return
+        if step.prev_seq != self._seq:
+            self._breaks.append(_Break(self._pos, step.pos, self._seq, step.prev_seq))
+        self._book.apply(Delta(self._symbol, self._feed, 0, step.seq, step.prev_seq, step.bids, step.asks))
+        self._seq, self._pos = step.seq, step.pos
+        if self._ahead:
+            expected = self._ahead.pop(step.seq, None)
+            if expected is not None:
+                self._compare(expected)
+
+    def _whole(self, whole: Whole) -> None:
+        if whole.epoch != self._epoch:
+            # At the edge of a day a keyframe in the middle of an epoch is where the walk begins.
+            if whole.begins or (self._epoch is None and whole.source == "keyframe"):
+                self._begin(whole)
+        elif whole.source == "keyframe":
+            # An empty delta moves the number on and leaves no row, so ours may be a bit behind.
+            self._compare(whole)
+            self._seq = max(self._seq, whole.seq or 0)
+        elif whole.seq == self._seq:
+            self._compare(whole)
+        elif whole.seq is not None and whole.seq > self._seq:
+            self._ahead = {whole.seq: whole}
+
+    def _begin(self, whole: Whole) -> None:
+        self._counts["epochs"] += 1
+        self._epoch, self._seq, self._pos = whole.epoch, whole.seq or 0, whole.pos
+        self._book.load(whole.bids, whole.asks)
+        self._ahead = {}
+        waiting, self._waiting = self._waiting, []
+        for step in waiting:
+            if step.epoch == whole.epoch and step.seq > self._seq:
+                # Buffered frames came before the snapshot: what is missing between them is looked for there.
+                self._pos = min(self._pos, step.pos)
+                self._delta(step)
+
+    def _compare(self, whole: Whole) -> None:
+        self._counts["keyframes" if whole.source == "keyframe" else "snapshots"] += 1
+        stored = L2Book()
+        stored.load(whole.bids, whole.asks)
+        if stored == self._book:
+            return
+        self._counts["books_unequal"] += 1
+        levels = sum(
+            len(ours.items() ^ theirs.items())
+            for ours, theirs in ((self._book.bids, stored.bids), (self._book.asks, stored.asks))
+        )
+        self._problem(
+            "book",
+            f"epoch {whole.epoch}, seq {whole.seq}: the {whole.source} at position {whole.pos} differs from the rebuilt book "
+            f"in {levels} levels",
+        )
+        # Go on from what is stored, so that one wrong row is one problem.
+        self._book = stored
+
+    def _quotes(
+        self, bounds: Bounds
+    ) -> Iterator[tuple[int, float | None, float | None, float | None, float | None]]:
+        columns = ("seq", "bid", "bid_size", "ask", "ask_size")
+        for piece in self._scanner.scan(self._contents, "bbo", columns, bounds._replace(feed=None)):
+            for row in zip(*(piece[name].to_pylist() for name in columns), strict=True):
+                if row[0] is not None:
+                    yield row
+
+    def _settle_breaks(self, bounds: Bounds) -> None:
+        """A delta without levels has no rows; its frame shows that the chain is whole nevertheless."""
+        empties = self._empty_deltas(bounds)
+        for gap in self._breaks:
+            seq = gap.prev_seq
+            while seq != gap.seq and seq in empties:
+                seq = empties[seq]
+            if seq == gap.seq:
+                self._counts["empty_deltas"] += 1
+            else:
+                self._counts["links_broken"] += 1
+                self._problem(
+                    "chain",
+                    f"at position {gap.pos}: {gap.prev_seq} does not follow {gap.seq}, and there is no gap",
+                )
+
+    def _empty_deltas(self, bounds: Bounds) -> dict[int, int]:
+        """Sequence number to the one before it, of deltas without levels that lie in a break."""
+        found: dict[int, int] = {}
+        topic = self._venue.topic(self._symbol, self._feed).text
+        breaks = sorted(self._breaks)
+        starts = [gap.after_pos for gap in breaks]
+        for piece in self._scanner.scan(
+            self._contents, "frames", ("pos", "topic", "payload"), bounds._replace(feed=None)
+        ):
+            rows = piece.filter(pc.equal(piece["topic"], topic))
+            for pos, payload in zip(integers(rows["pos"]), rows["payload"], strict=True):
+                index = bisect_right(starts, pos) - 1
+                if index < 0 or pos >= breaks[index].pos:
+                    continue
+                try:
+                    message = self._venue.decode(payload.as_py().encode())
+                except VenueError:
+                    continue
+                for event in message.events if isinstance(message, Data) else ():
+                    if isinstance(event, Delta) and not event.bids and not event.asks:
+                        found[event.seq] = event.prev_seq
+        return found
+
+    def _problem(self, kind: str, text: str) -> None:
+        self._checker.problem(kind, f"{self._symbol} {self._feed}", text)
