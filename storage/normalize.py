@@ -114,9 +114,9 @@ class Normalizer:
     """Makes rows of records. ``tables`` and ``symbols`` limit the rows that are kept, not what is followed:
     None is all.
 
-    ``counts`` of what was fed to this object: frames, events, decode_errors, duplicates (deltas and trades known
-    already), foreign (messages on a line the stream is not subscribed on), gaps, repeated (records whose position
-    was seen before), damages, inexact_numbers, and unknown_fields (of one record in 64).
+    ``counts`` of what was fed to this object: frames, events, decode_errors, applied (deltas), duplicates (deltas
+    and trades known already), foreign (messages on a line the stream is not subscribed on), gaps, repeated (records
+    whose position was seen before), damages, inexact_numbers, and unknown_fields (of one record in 64).
     """
 
     def __init__(
@@ -352,6 +352,7 @@ class Normalizer:
         if stream.suspicion is not None:
             self._streams.delta_outcome(stream, outcome)
         if outcome is Outcome.APPLIED:
+            self.counts["applied"] += 1
             self._delta_rows(delta, sync.epoch, stream, record.pos, record.ts_recv)
             if record.ts_recv - stream.keyframe_ts >= KEYFRAME_NS:
                 self._keyframe(stream, delta.ts_event, record)
@@ -516,6 +517,7 @@ class Normalizer:
             self._streams.adopted(stream, record.pos, record.ts_recv)
             if self._want_books and stream.wanted:
                 self._book_row(snapshot, sync.epoch, record)
+            self.counts["applied"] += len(sync.replayed)
             ts_event = snapshot.ts_event
             for held in sync.replayed:
                 self._delta_rows(held.delta, sync.epoch, stream, held.pos, held.ts_recv)

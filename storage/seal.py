@@ -253,17 +253,19 @@ class _Sealer:
         return normalizer
 
     def _clear(self, segment: Segment) -> None:
-        """Remove what the manifest makes superfluous: the segment, and every checkpoint but the newest."""
+        """Remove what the manifest makes superfluous: every checkpoint but the newest, and then the segment. As
+        long as that is there, this is done again.
+        """
+        newest = Path(self._manifest.segments[-1].state).name
+        for name in self._disk.names(self._layout.state):
+            if name != newest:
+                self._disk.unlink(self._layout.state / name)
         entry = next(entry for entry in reversed(self._manifest.segments) if entry.segment == segment.name)
         if any(damage.length and damage.reason != "torn tail" for damage in entry.damage):
             self._disk.rename(segment.path, segment.path.with_name(segment.path.name + ".damaged"))
         else:
             self._disk.unlink(segment.path)
         self._disk.sync_folder(self._layout.journal)
-        newest = Path(self._manifest.segments[-1].state).name
-        for name in self._disk.names(self._layout.state):
-            if name != newest:
-                self._disk.unlink(self._layout.state / name)
 
     def _read(self, path: Path) -> bytes:
         file = self._disk.open(path)
