@@ -41,6 +41,10 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """PEM certificate chain: with it the URLs are wss and https, for clients that insist on that."""
     tls_key: Path | None = None
     """PEM private key of ``tls_cert``, if that file does not hold it."""
+    spared_s: float = 3.0
+    """So long after connecting a socket is spared disconnects, silences and half-open states."""
+    silence_s: tuple[float, float] = (6.0, 14.0)
+    """Shortest and longest silence."""
     half_open_s: float = 60.0
     """After this long a half-open socket is torn down."""
 
@@ -48,6 +52,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("rate", "ping_s", "pace_s", "send_queue_bytes", "half_open_s"):
             if not getattr(self, name) > 0:
                 raise BadSetting(name, getattr(self, name), "it must be more than 0")
+        if not 0 < self.silence_s[0] <= self.silence_s[1]:
+            raise BadSetting("silence_s", self.silence_s, "it must be the shortest and the longest")
         if not self.symbols:
             raise BadSetting("symbols", self.symbols, "name at least one")
         if not 0 <= self.port <= 65535:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
 from bookreel.exchange.client import Client, Stream
+from bookreel.exchange.config import ExchangeConfig
 from bookreel.exchange.faults import FaultSchedule
 from bookreel.exchange.feeds import Frame, Topic
 from bookreel.exchange.huobi_wire import gzip_frame
@@ -23,8 +24,6 @@ _CHAIN_KINDS: Final = frozenset({"lost_delta", "duplicate", "reorder"})
 _FRAME_KINDS: Final = _CHAIN_KINDS | {"broken_gzip", "broken_json"}
 _CLIENT_KINDS: Final = frozenset({"disconnect", "silence", "half_open"})
 _PENDING_MOST: Final = 4
-_GRACE_NS: Final = 3_000_000_000
-_SILENCE_S: Final = (6.0, 14.0)
 
 
 class _Pending(NamedTuple):
@@ -47,14 +46,16 @@ class Saboteur:
 
     def __init__(
         self,
+        config: ExchangeConfig,
         schedule: FaultSchedule,
-        seed: int,
         truth: TruthWriter,
         clients: Collection[Client],
         goodbye: Callable[[Client], None],
     ) -> None:
+        self._config = config
+        self._spared_ns = int(config.spared_s * 1e9)
         self._schedule = schedule
-        self._rng = random.Random(f"saboteur:{seed}")
+        self._rng = random.Random(f"saboteur:{config.seed}")
         self._truth = truth
         self._clients = clients
         self._goodbye = goodbye
@@ -100,7 +101,7 @@ class Saboteur:
         fits = [
             s
             for s in self._streams(pending.topic)
-            if now_ns - s.client.opened_ns >= _GRACE_NS and not s.muted_until_ns
+            if now_ns - s.client.opened_ns >= self._spared_ns and not s.muted_until_ns
         ]
         clients = list(dict.fromkeys(s.client for s in fits))
         if not clients:
@@ -118,7 +119,7 @@ class Saboteur:
             client.freeze(now_ns)
             self._truth.fault("half_open", client.number, client.path)
         else:
-            until_ns = now_ns + int(rng.uniform(*_SILENCE_S) * 1e9)
+            until_ns = now_ns + int(rng.uniform(*self._config.silence_s) * 1e9)
             chosen = rng.choice([s for s in fits if s.client is client])
             whole = pending.topic is None and rng.random() < 0.4
             for stream in client.streams.values() if whole else (chosen,):

@@ -102,7 +102,7 @@ class Exchange:
         self._truth = TruthWriter(config.truth, time.now_ns)
         market = Market(self._listings, config.seed, config.rate, start_ns)
         schedule = FaultSchedule(self._rates, config.seed, start_ns)
-        self._saboteur = Saboteur(schedule, config.seed, self._truth, self._clients.values(), self._goodbye)
+        self._saboteur = Saboteur(config, schedule, self._truth, self._clients.values(), self._goodbye)
         self._hub = Hub(market, self._truth, self._saboteur)
         self._desk = Desk(self._hub, self._saboteur, time.now_ns, config.request_gap_s)
         app = web.Application()

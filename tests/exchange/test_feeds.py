@@ -100,9 +100,7 @@ def test_shapes_are_those_of_real_frames(
     feed: str, real_frames: list[tuple[str, dict[str, Any], str]]
 ) -> None:
     # the modern form: some samples are from before tradeId and seqId
-    real = [
-        f for _, f, _ in real_frames if f.get("ch", "").endswith(f".{feed}") and f["ts"] > 1_600_000_000_000
-    ]
+    real = [f for _, f, _ in real_frames if is_push(f, feed) and f["ts"] > 1_600_000_000_000]
     assert real
     ours = run(open_feed(feed), 300)[-1]
     for frame in real:
