@@ -1,6 +1,7 @@
 """The archive as one object: what is in it, SQL over it, its books, its events.
 
-Every call looks at the archive anew, the journal's tail included: what was received a second ago is in the answer.
+Every call looks at the archive anew, the journal's tail included: what was received a second ago is in the
+answer.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ _SECOND: Final = 1_000_000_000
 class Archive:
     """Reads one archive; a context manager. Not for several threads at once.
 
-    Times are integer ns, ISO-8601 text (UTC unless it says otherwise) or a ``datetime`` with a time zone; a range includes its start
-    and excludes its end. ``verify_on_read``: check a sealed file's digest before the first query that uses it.
+    Times are integer ns, ISO-8601 text (UTC unless it says otherwise) or a ``datetime`` with a time zone; a
+    range includes its start and excludes its end. ``verify_on_read``: check a sealed file's digest before
+    the first query that uses it.
 
-    Raises ``storage.errors.NotAnArchive`` and ``UnknownFormat``; the methods raise what :mod:`bookreel.replay.errors` lists,
-    and ``CorruptFile`` where a stored file is damaged.
+    Raises ``storage.errors.NotAnArchive`` and ``UnknownFormat``; the methods raise what
+    :mod:`bookreel.replay.errors` lists, and ``CorruptFile`` where a stored file is damaged.
     """
 
     def __init__(self, path: Path | str, *, verify_on_read: bool = False) -> None:
@@ -76,21 +78,25 @@ class Archive:
         return list(TABLES)
 
     def coverage(self, symbol: str) -> pa.Table:
-        """The symbol's streams as intervals: symbol, feed, start, end, state (``covered``, or a gap's cause); a null end is
-        open.
+        """The symbol's streams as intervals: symbol, feed, start, end, state (``covered``, or a gap's
+        cause); a null end is open.
         """
         self._known(self._tail.look(), symbol)
-        return self.sql("FROM coverage(?)", [symbol]).to_arrow_table()
+        found: pa.Table = self.sql("FROM coverage(?)", [symbol]).to_arrow_table()
+        return found
 
     def sql(
         self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None
     ) -> duckdb.DuckDBPyRelation:
-        """The relation of one reading statement over the tables, the view ``bars`` and the macros. Raises ``QueryError``."""
+        """The relation of one reading statement over the tables, the view ``bars`` and the macros. Raises
+        ``QueryError``.
+        """
         return self._database.run(self._tail.look(tables_needed(query)), query, params)
 
     def book(self, symbol: str, at: Time, feed: str | None = None, depth: int | None = None) -> Book:
-        """The book as it was known at an instant, at most ``depth`` levels a side (None: all). ``feed``: the deepest that is sequenced
-        unless it is given. Inside a gap the last good book is given, and it is not ``valid``.
+        """The book as it was known at an instant, at most ``depth`` levels a side (None: all). ``feed``:
+        the deepest that is sequenced unless it is given. Inside a gap the last good book is given, and it
+        is not ``valid``.
         """
         instant = to_ns(at)
         return book_at(self._question(symbol, feed), instant, depth)
@@ -104,15 +110,17 @@ class Archive:
         depth: int = 20,
         feed: str | None = None,
     ) -> pa.Table:
-        """The book over time, columns as in :data:`bookreel.replay.asof.BOOKS`: one row for each change, or the book at each multiple
-        of ``every`` such as ``100ms``.
+        """The book over time, columns as in :data:`bookreel.replay.asof.BOOKS`: one row for each change, or
+        the book at each multiple of ``every`` such as ``100ms``.
         """
         since, until = to_ns(start), to_ns(end)
         step = None if every is None else to_interval(every)
         return book_rows(self._question(symbol, feed), since, until, step, depth)
 
     def bbo(self, symbol: str, start: Time, end: Time, feed: str | None = None) -> pa.Table:
-        """The best bid and offer after each change of the book, columns as in :data:`bookreel.replay.asof.BBO`."""
+        """The best bid and offer after each change of the book, columns as in
+        :data:`bookreel.replay.asof.BBO`.
+        """
         since, until = to_ns(start), to_ns(end)
         return best_rows(self._question(symbol, feed), since, until)
 
@@ -152,9 +160,11 @@ class Archive:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> AsyncIterator[Recorded]:
-        """:meth:`events` at the pace at which they were received, ``speed`` times as fast (None: as fast as possible).
+        """:meth:`events` at the pace at which they were received, ``speed`` times as fast (None: as fast as
+        possible).
 
-        ``clock`` and ``sleep`` are in seconds. A consumer that is slow is waited for, and what is late then comes at once.
+        ``clock`` and ``sleep`` are in seconds. A consumer that is slow is waited for, and what is late then
+        comes at once.
         """
         if speed is not None and not speed > 0:
             raise ValueError(f"speed {speed!r} is not above 0; give None for as fast as possible")

@@ -1,7 +1,8 @@
 """Books as of an instant and over a range of time, from what is stored.
 
-The rule: a book as of T is the newest whole book received at or before T with the deltas of its epoch received at or before T over it.
-It is *valid* where its stream was covered at T: inside the stream's life and not inside one of its gaps.
+The rule: a book as of T is the newest whole book received at or before T with the deltas of its epoch
+received at or before T over it. It is *valid* where its stream was covered at T: inside the stream's life
+and not inside one of its gaps.
 """
 
 from __future__ import annotations
@@ -35,34 +36,36 @@ __all__ = ["BBO", "BOOKS", "Book", "Coverage", "Question", "best_rows", "book_at
 
 _PRICES: Final = pa.list_(pa.float64())
 
-BOOKS: Final = pa.schema(
-    [
-        ("epoch", pa.int64()),
-        ("seq", pa.int64()),
-        ("ts_event", TIME),
-        ("ts_recv", TIME),
-        ("bid_price", _PRICES),
-        ("bid_size", _PRICES),
-        ("ask_price", _PRICES),
-        ("ask_size", _PRICES),
-        ("valid", pa.bool_()),
-        ("ts", TIME),
-    ]
-)
-"""Columns of :func:`book_rows`. ``ts`` is the instant of the row: ``ts_recv`` of the change, or the sampling instant."""
+_BOOKS_COLUMNS: Final[dict[str, Any]] = {
+    "epoch": pa.int64(),
+    "seq": pa.int64(),
+    "ts_event": TIME,
+    "ts_recv": TIME,
+    "bid_price": _PRICES,
+    "bid_size": _PRICES,
+    "ask_price": _PRICES,
+    "ask_size": _PRICES,
+    "valid": pa.bool_(),
+    "ts": TIME,
+}
 
-BBO: Final = pa.schema(
-    [
-        ("ts_recv", TIME),
-        ("ts_event", TIME),
-        ("epoch", pa.int64()),
-        ("seq", pa.int64()),
-        ("bid", pa.float64()),
-        ("bid_size", pa.float64()),
-        ("ask", pa.float64()),
-        ("ask_size", pa.float64()),
-    ]
-)
+BOOKS: Final = pa.schema(_BOOKS_COLUMNS)
+"""Columns of :func:`book_rows`. ``ts`` is the instant of the row: ``ts_recv`` of the change, or the
+sampling instant.
+"""
+
+_BBO_COLUMNS: Final[dict[str, Any]] = {
+    "ts_recv": TIME,
+    "ts_event": TIME,
+    "epoch": pa.int64(),
+    "seq": pa.int64(),
+    "bid": pa.float64(),
+    "bid_size": pa.float64(),
+    "ask": pa.float64(),
+    "ask_size": pa.float64(),
+}
+
+BBO: Final = pa.schema(_BBO_COLUMNS)
 """Columns of :func:`best_rows`."""
 
 _BLOCK: Final = 8192
@@ -74,9 +77,9 @@ _NOW: Final = (1 << 63) - 1
 class Book(msgspec.Struct, frozen=True):
     """A book at an instant, both sides best first. Times in ns.
 
-    ``seq``, ``epoch``, ``ts_event``, ``ts_recv`` are of the last change that is in it, None where nothing was known yet. ``valid``
-    is False where the stream was not covered at that instant; ``gap`` is then the gap, or None before the stream's
-    beginning and after its end.
+    ``seq``, ``epoch``, ``ts_event``, ``ts_recv`` are of the last change that is in it, None where nothing
+    was known yet. ``valid`` is False where the stream was not covered at that instant; ``gap`` is then the
+    gap, or None before the stream's beginning and after its end.
     """
 
     symbol: str
@@ -162,7 +165,7 @@ def book_at(question: Question, at: int, depth: int | None) -> Book:
     book = L2Book()
     book.load(base.bids, base.asks)
     seq, ts_event, ts_recv = base.seq, base.ts_event, base.ts_recv
-    last = None if seq is None else _overlay(question, book, base, at)
+    last = None if seq is None else _overlay(question, book, base, seq, at)
     if last is not None:
         seq, ts_event, ts_recv = last
     bids, asks = book.top(depth)
@@ -180,18 +183,24 @@ def book_at(question: Question, at: int, depth: int | None) -> Book:
     )
 
 
-def _overlay(question: Question, book: L2Book, base: Whole, at: int) -> tuple[int, int | None, int] | None:
+def _overlay(
+    question: Question, book: L2Book, base: Whole, after: int, at: int
+) -> tuple[int, int | None, int] | None:
     """Put the deltas after ``base`` over the book, all at once; (seq, ts_event, ts_recv) of the last one."""
     columns = ("side", "price", "size", "seq", "epoch", "ts_event", "ts_recv", "pos")
     bounds = question.bounds(until=min(at + 1, _NOW), pos_from=base.pos)
     last: tuple[int, int | None, int] | None = None
     for piece in question.scanner.scan(question.contents, "book_deltas", columns, bounds):
-        rows = piece.filter(pc.and_(pc.equal(piece["epoch"], base.epoch), pc.greater(piece["seq"], base.seq)))
+        rows = piece.filter(
+            pc.and_(
+                pc.equal(piece["epoch"], pa.scalar(base.epoch)), pc.greater(piece["seq"], pa.scalar(after))
+            )
+        )
         if not rows.num_rows:
             continue
         sides = []
         for side in ("bid", "ask"):
-            of_side = rows.filter(pc.equal(rows["side"], side))
+            of_side = rows.filter(pc.equal(rows["side"], pa.scalar(side)))
             # All levels take effect together, so of one price only the newest size counts.
             newest_sizes = dict(zip(doubles(of_side["price"]), doubles(of_side["size"]), strict=True))
             sides.append(list(newest_sizes.items()))
@@ -258,8 +267,8 @@ class _Block:
 
 
 def book_rows(question: Question, start: int, end: int, every: int | None, depth: int) -> pa.Table:
-    """The book over ``start`` to ``end`` (ns, exclusive) as a table of :data:`BOOKS`: one row for each change, or, with
-    ``every`` (ns), the book as of each multiple of it at which one is known.
+    """The book over ``start`` to ``end`` (ns, exclusive) as a table of :data:`BOOKS`: one row for each
+    change, or, with ``every`` (ns), the book as of each multiple of it at which one is known.
     """
     block = _Block(BOOKS)
     valid = question.coverage.valid
@@ -309,7 +318,9 @@ def book_rows(question: Question, start: int, end: int, every: int | None, depth
 
 
 def best_rows(question: Question, start: int, end: int) -> pa.Table:
-    """The best bid and offer after each change from ``start`` to ``end`` (ns, exclusive) as a table of :data:`BBO`."""
+    """The best bid and offer after each change from ``start`` to ``end`` (ns, exclusive) as a table of
+    :data:`BBO`.
+    """
     block = _Block(BBO)
     book = L2Book()
     symbol, feed = question.symbol, question.feed

@@ -1,7 +1,8 @@
 """Stored rows as the typed values they were, in the order of the journal.
 
-What comes out is what went in: a :class:`~bookreel.book.model.Trade` is a ``Trade`` again, a delta's levels are together again.
-Each value also carries ``ts_recv`` (ns), when it was received, and ``pos``, its place in the journal.
+What comes out is what went in: a :class:`~bookreel.book.model.Trade` is a ``Trade`` again, a delta's levels
+are together again. Each value also carries ``ts_recv`` (ns), when it was received, and ``pos``, its place
+in the journal.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ class RecordedGap(Gap, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, gc=False):
-    """What happened to a line (``conn``), or to the recorder where that is empty. ``detail``: JSON object of further facts."""
+    """What happened to a line (``conn``), or to the recorder where that is empty. ``detail``: JSON object
+    of further facts.
+    """
 
     conn: str
     event: str
@@ -183,8 +186,8 @@ def _streams(piece: pa.Table) -> Iterator[tuple[str, str, pa.Table]]:
 
 
 def _plain(kind: type[Any], feed: str | None, *columns: str) -> _Reader:
-    """A reader of rows whose columns are the values of ``kind`` in their order, ``ts_event`` being 0 where it is null. ``feed``: what
-    stands for the column ``feed`` that a table does not have.
+    """A reader of rows whose columns are the values of ``kind`` in their order, ``ts_event`` being 0 where
+    it is null. ``feed``: what stands for the column ``feed`` that a table does not have.
     """
 
     def read(piece: pa.Table) -> Iterator[_Rows]:
@@ -258,9 +261,11 @@ def read_events(
     end: int | None,
     numbers: Numbers,
 ) -> Iterator[Recorded]:
-    """Everything in ``tables`` received from ``start`` to ``end`` (ns, exclusive), by position; gaps that are still open come last.
+    """Everything in ``tables`` received from ``start`` to ``end`` (ns, exclusive), by position; gaps that
+    are still open come last.
 
-    ``symbols`` does not leave out ``sessions``, which are of no one symbol. One segment's rows are held at a time.
+    ``symbols`` does not leave out ``sessions``, which are of no one symbol. One segment's rows are held at
+    a time.
     """
     wanted = [table for table in EVENT_TABLES if table in tables]
     only = next(iter(symbols)) if symbols is not None and len(symbols) == 1 else None
@@ -294,7 +299,8 @@ def _ranked(rank: int, events: _Rows) -> Iterator[tuple[int, int, Recorded]]:
 def _parts(contents: Contents, tables: Collection[str]) -> Iterator[Contents]:
     """The archive in parts that do not overlap in position, one after the other: mostly a part is a segment.
 
-    A delta that waited for a snapshot is stored with it, maybe one segment after its frame: those two are one part.
+    A delta that waited for a snapshot is stored with it, maybe one segment after its frame: those two are
+    one part.
     """
     spans: list[tuple[int, int, str, FileEntry | None]] = [
         (entry.pos_min, entry.pos_max, table, entry)
@@ -304,7 +310,7 @@ def _parts(contents: Contents, tables: Collection[str]) -> Iterator[Contents]:
     for table in tables:
         rows = contents.tail.get(table)
         if rows is not None and rows.num_rows:
-            ends = pc.min_max(rows["pos"]).as_py()
+            ends: Any = pc.min_max(rows["pos"]).as_py()
             spans.append((ends["min"] or _LAST, ends["max"] or _LAST, table, None))
     spans.sort(key=itemgetter(0, 1))
     part: list[tuple[int, int, str, FileEntry | None]] = []
@@ -344,7 +350,7 @@ def _pieces(scanner: Scanner, part: Contents, table: str, bounds: Bounds) -> lis
 
 def _exact(scanner: Scanner, part: Contents, events: _Rows) -> _Rows:
     """The events with their numbers as in the text of their frames."""
-    texts: dict[int, str] = {}
+    texts: dict[int, Any] = {}
     for piece in scanner.scan(part, "frames", ("pos", "payload")):
         texts.update(zip(integers(piece["pos"]), piece["payload"].to_pylist(), strict=True))
     for event in events:
@@ -352,10 +358,11 @@ def _exact(scanner: Scanner, part: Contents, events: _Rows) -> _Rows:
             yield event
             continue
         tokens: dict[float, Decimal] = {}
-        # A keyframe is ours: its levels came in many frames, and each of those doubles is its shortest decimal.
+        # A keyframe is ours: its levels came in many frames, and each of those doubles is its shortest
+        # decimal.
         if not (isinstance(event, RecordedSnapshot) and event.source == "keyframe"):
             _collect(_DECIMALS.decode(texts[event.pos]), tokens)
-        changed = {}
+        changed: dict[str, Any] = {}
         for name in event.__struct_fields__:
             value = getattr(event, name)
             if isinstance(value, float):

@@ -11,14 +11,17 @@ from bookreel.replay.errors import BadInterval, BadTime
 __all__ = ["Interval", "Time", "iso", "to_interval", "to_ns"]
 
 Time: TypeAlias = int | str | datetime
-"""Integer ns since the epoch, ISO-8601 text (UTC unless it says otherwise), or a datetime with a time zone."""
+"""Integer ns since the epoch, ISO-8601 text (UTC unless it says otherwise), or a datetime with a time zone.
+"""
 
 Interval: TypeAlias = int | str
 """Integer ns, or text such as 100ms, 1s, 5m."""
 
 _SECOND: Final = 1_000_000_000
 _ISO: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}(?::\d{2}(?::\d{2})?)?)(?:[.,](\d{1,9})\d*)?)?\s*(Z|z|[+-]\d{2}:?\d{2})?"
+    r"(\d{4}-\d{2}-\d{2})"
+    r"(?:[T ](\d{2}(?::\d{2}(?::\d{2})?)?)(?:[.,](\d{1,9})\d*)?)?"
+    r"\s*(Z|z|[+-]\d{2}:?\d{2})?"
 )
 _INTERVAL: Final = re.compile(r"(\d+)\s*(ns|us|ms|s|m|min|h|d)")
 _UNITS: Final = {

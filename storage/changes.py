@@ -1,16 +1,17 @@
 """One book's stored life: whole books and deltas, in the order in which they took effect.
 
-An *epoch* begins with a whole book: the snapshot that was adopted and, where deltas had waited for it, the keyframe after
-them, both stored under the snapshot's position. Those deltas keep the positions and times of their frames, which lie before the epoch,
-but they took effect at its beginning. A pushed book, of a feed without deltas, replaces the one before it.
+An *epoch* begins with a whole book: the snapshot that was adopted and, where deltas had waited for it, the
+keyframe after them, both stored under the snapshot's position. Those deltas keep the positions and times of
+their frames, which lie before the epoch, but they took effect at its beginning. A pushed book, of a feed
+without deltas, replaces the one before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -154,19 +155,20 @@ def newest_whole(scanner: Scanner, contents: Contents, bounds: Bounds) -> Whole 
     return None if found is None else next(piece_wholes(found))
 
 
-def integers(column: pa.ChunkedArray) -> list[int]:
+def integers(column: pa.ChunkedArray[Any]) -> list[int]:
     """A column of integers or times without nulls as Python numbers, times in ns."""
     return _numbers(column, "q")
 
 
-def doubles(column: pa.ChunkedArray) -> list[float]:
+def doubles(column: pa.ChunkedArray[Any]) -> list[float]:
     """A column of doubles without nulls as Python numbers."""
     return _numbers(column, "d")
 
 
-def _numbers(column: pa.ChunkedArray, code: str) -> list[Any]:
+def _numbers(column: pa.ChunkedArray[Any], code: Literal["q", "d"]) -> list[Any]:
     """A tenth of the time of ``to_pylist``, which makes an Arrow scalar of each value."""
     values: list[Any] = []
+    chunk: Any
     for chunk in column.chunks:
         assert not chunk.null_count, "the column has no nulls"
         if len(chunk):
@@ -175,9 +177,9 @@ def _numbers(column: pa.ChunkedArray, code: str) -> list[Any]:
     return values
 
 
-def times(column: pa.ChunkedArray) -> list[int | None]:
+def times(column: pa.ChunkedArray[Any]) -> list[int | None]:
     """A column of times, ns, with nulls as None."""
-    return integers(column) if not column.null_count else column.cast(pa.int64()).to_pylist()
+    return [*integers(column)] if not column.null_count else column.cast(pa.int64()).to_pylist()
 
 
 def piece_steps(piece: pa.Table) -> Iterator[Step]:
@@ -190,7 +192,7 @@ def piece_steps(piece: pa.Table) -> Iterator[Step]:
         pc.not_equal(side.slice(1), side.slice(0, count - 1)),
     )
     # Where a run of rows of one side of one delta begins; the last one is the end of all.
-    at = [0, *(index + 1 for index in pc.indices_nonzero(turns).to_pylist()), count]
+    at = [0, *pc.add(pc.indices_nonzero(turns), pa.scalar(1, pa.uint64())).to_pylist(), count]
     heads = rows.select([name for name in STEP_COLUMNS if name not in ("price", "size")]).take(at[:-1])
     levels = list(zip(doubles(rows["price"]), doubles(rows["size"]), strict=True))
     columns = (
@@ -234,15 +236,14 @@ def piece_wholes(piece: pa.Table) -> Iterator[Whole]:
     yield from map(Whole._make, rows)
 
 
-def _books(column: pa.ChunkedArray) -> list[Levels]:
+def _books(column: pa.ChunkedArray[Any]) -> list[Levels]:
     books: list[Levels] = []
+    chunk: Any
     for chunk in column.chunks:
         offsets = chunk.offsets.to_pylist()
         first = offsets[0]
         flat = chunk.values.slice(first, offsets[-1] - first)
         prices, sizes = (doubles(pa.chunked_array([flat.field(index)])) for index in (0, 1))
         levels = list(zip(prices, sizes, strict=True))
-        books += [
-            levels[start - first : stop - first] for start, stop in zip(offsets, offsets[1:], strict=False)
-        ]
+        books += [levels[start - first : stop - first] for start, stop in pairwise(offsets)]
     return books

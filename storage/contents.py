@@ -1,4 +1,5 @@
-"""What an archive holds at one instant: sealed files, and the rows of the journal's tail that are not sealed yet.
+"""What an archive holds at one instant: sealed files, and the rows of the journal's tail that are not
+sealed yet.
 
 A value, not a view: it stays as it is while the recorder writes and the sealer seals.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["STREAMS", "Contents", "Stream", "book_depth", "gap_rows", "stream_rows"]
 
-STREAMS: Final = pa.schema(
-    [("symbol", pa.string()), ("feed", pa.string()), ("depth", pa.int64()), ("since", TIME), ("until", TIME)]
-)
+_COLUMNS: Final[dict[str, Any]] = {
+    "symbol": pa.string(),
+    "feed": pa.string(),
+    "depth": pa.int64(),
+    "since": TIME,
+    "until": TIME,
+}
+
+STREAMS: Final = pa.schema(_COLUMNS)
 """Columns of :func:`stream_rows`."""
 
 _SEQUENCED: Final = re.compile(r"mbp\.(\d+)")
@@ -46,9 +53,10 @@ class Stream(msgspec.Struct, frozen=True):
 class Contents(msgspec.Struct, frozen=True):
     """The rows of an archive at one instant.
 
-    ``files``: sealed files by table; ``tail``: rows that are in no file, by table, in order of arrival, only of the tables that
-    were asked for (``gaps`` has the open ones too, with a null ``end``); ``streams``: every stream ever covered;
-    ``horizon``: receive time (ns) of the newest record, None where there is none.
+    ``files``: sealed files by table; ``tail``: rows that are in no file, by table, in order of arrival,
+    only of the tables that were asked for (``gaps`` has the open ones too, with a null ``end``);
+    ``streams``: every stream ever covered; ``horizon``: receive time (ns) of the newest record, None where
+    there is none.
     """
 
     root: Path
@@ -66,7 +74,8 @@ class Contents(msgspec.Struct, frozen=True):
 def book_depth(feed: str) -> int | None:
     """How a feed ranks as the source of a symbol's book, higher is better; None where it has no book.
 
-    A sequenced feed proves itself, so any of them beats any other; then deeper beats shallower, then unmerged beats merged.
+    A sequenced feed proves itself, so any of them beats any other; then deeper beats shallower, then
+    unmerged beats merged.
     """
     if match := _SEQUENCED.fullmatch(feed):
         return 1_000_000 + int(match[1])

@@ -1,6 +1,7 @@
 """SQL over an archive: one DuckDB view for each table, sealed files and journal tail together, and macros.
 
-A statement can read what is in the archive and nothing else: no file, no Python variable, no setting; and it cannot write.
+A statement can read what is in the archive and nothing else: no file, no Python variable, no setting; and
+it cannot write.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +20,9 @@ import pyarrow as pa
 from bookreel.storage.contents import STREAMS, Contents, stream_rows
 from bookreel.storage.errors import CorruptFile, QueryError
 from bookreel.storage.schema import TABLES, TIME
+from bookreel.storage.tail import Tail
 
-__all__ = ["Database", "names_needed", "tables_needed"]
+__all__ = ["DEFINITIONS", "Database", "names_needed", "open_views", "tables_needed"]
 
 _MACROS: Final = resources.files("bookreel.storage").joinpath("macros.sql").read_text(encoding="utf-8")
 _WORDS: Final = re.compile(r"\w+")
@@ -54,7 +56,8 @@ _KNOWN: Final = DEFINITIONS.keys() | TABLES.keys() | _OWN.keys()
 def names_needed(statement: str) -> set[str]:
     """The tables, views and macros that a statement may read.
 
-    Every word of the statement is taken for a name: a string or a column called like a table costs a view, not correctness.
+    Every word of the statement is taken for a name: a string or a column called like a table costs a view,
+    not correctness.
     """
     words = {word.lower() for word in _WORDS.findall(statement)}
     found = set(_KNOWN) if words & _EVERYTHING else words & _KNOWN
@@ -69,6 +72,23 @@ def names_needed(statement: str) -> set[str]:
 def tables_needed(statement: str) -> set[str]:
     """The tables whose rows a statement may read."""
     return names_needed(statement) & TABLES.keys()
+
+
+def open_views(archive: Path | str, tables: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection that sees an archive as it is now; ``tables``: only these have rows (None: all).
+
+    Raises NotAnArchive, UnknownFormat.
+    """
+    root = Path(archive)
+    wanted = set(TABLES) if tables is None else set(tables)
+    tail = Tail(root)
+    try:
+        contents = tail.look(wanted)
+    finally:
+        tail.close()
+    return Database(root).view(
+        contents, None if tables is None else wanted | {"_streams", "_archive", "gaps"}
+    )
 
 
 class Database:
@@ -101,7 +121,8 @@ class Database:
         self._con.close()
 
     def view(self, contents: Contents, needed: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
-        """A connection that sees ``contents``, of the tables in ``needed`` (see :func:`names_needed`; None: all).
+        """A connection that sees ``contents``, of the tables in ``needed`` (see :func:`names_needed`; None:
+        all).
 
         The others are there too, but empty, so that DuckDB can tell near names.
         Raises :class:`CorruptFile` where a digest is checked and wrong.
@@ -121,7 +142,8 @@ class Database:
     ) -> duckdb.DuckDBPyRelation:
         """The relation of one reading statement. Raises :class:`QueryError`.
 
-        It is lazy: an error of the data itself, such as a cast that fails, comes up as ``duckdb.Error`` when rows are fetched.
+        It is lazy: an error of the data itself, such as a cast that fails, comes up as ``duckdb.Error``
+        when rows are fetched.
         """
         check_reading(self._con, statement)
         con = self.view(contents, names_needed(statement))
@@ -140,7 +162,8 @@ class Database:
             for entry in contents.files.get(table, ()):
                 _check_digest(contents.root / entry.path, entry.sha256, self._verified)
         con.register(f"_tail_{table}", contents.tail.get(table, schema.empty_table()))
-        # A bare column name would be taken for a parameter where a macro that has one called so reads the view.
+        # A bare column name would be taken for a parameter where a macro that has one called so reads the
+        # view.
         columns = ", ".join(f't."{name}"' for name in schema.names)
         parts = [f"SELECT {columns} FROM _tail_{table} t"]  # noqa: S608 - names of the schema
         if paths := contents.paths(table):

@@ -1,15 +1,15 @@
 """Reading rows of one table in journal order, a piece at a time: the way of all bulk readers.
 
-Sealed files are sorted by symbol and receive time with statistics on, so of a file only the row groups that can hold what is
-asked for are read. Positions, unlike the wall clock, never go back: pieces come by position, and rows inside
-a piece are sorted by it, rows of one frame in the order they have in it.
+Sealed files are sorted by symbol and receive time with statistics on, so of a file only the row groups that
+can hold what is asked for are read. Positions, unlike the wall clock, never go back: pieces come by
+position, and rows inside a piece are sorted by it, rows of one frame in the order they have in it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -40,8 +40,8 @@ _DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
 
 
 class Bounds(NamedTuple):
-    """What rows are wanted. ``since`` inclusive and ``until`` exclusive bound ``ts_recv`` (ns), ``pos_from`` inclusive the position.
-    None does not bound.
+    """What rows are wanted. ``since`` inclusive and ``until`` exclusive bound ``ts_recv`` (ns),
+    ``pos_from`` inclusive the position. None does not bound.
     """
 
     symbol: str | None = None
@@ -64,7 +64,9 @@ class Scanner:
     def scan(
         self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = _ALL
     ) -> Iterator[pa.Table]:
-        """Pieces of a table with these columns, in order of position; none is empty. Raises :class:`CorruptFile`."""
+        """Pieces of a table with these columns, in order of position; none is empty. Raises
+        :class:`CorruptFile`.
+        """
         for entry in contents.files.get(table, ()):
             yield from self.file(contents, entry, columns, bounds)
         yield from self.tail(contents, table, columns, bounds)
@@ -80,9 +82,11 @@ class Scanner:
         try:
             groups = self._groups(path, bounds)
             ordered = all(left[2] <= right[1] for left, right in pairwise(groups))
-            pieces = (self._piece(path, index, names).keep(bounds) for index, _, _ in groups)
+            pieces: Iterable[pa.Table] = (
+                self._piece(path, index, names).keep(bounds) for index, _, _ in groups
+            )
             if not ordered:
-                pieces = iter([pa.concat_tables(pieces)])
+                pieces = [pa.concat_tables(pieces)]
             for piece in pieces:
                 if piece.num_rows:
                     yield _by_position(piece).select(list(columns))
@@ -119,8 +123,10 @@ class Scanner:
             if not _may_hold(group, places["pos"], bounds.pos_from, None):
                 continue
             span = group.column(places["pos"]).statistics
-            known = span is not None and span.has_min_max
-            found.append((index, span.min_raw if known else 0, span.max_raw if known else _POS_MAX))
+            if span is not None and span.has_min_max:
+                found.append((index, int(span.min_raw or 0), int(span.max_raw or 0)))
+            else:
+                found.append((index, 0, _POS_MAX))
         return found
 
     def _piece(self, path: Path, index: int, names: list[str]) -> _Piece:
@@ -128,7 +134,8 @@ class Scanner:
         piece = self._pieces.pop(key, None)
         if piece is None:
             with pq.ParquetFile(path, metadata=self._footers[path], memory_map=True) as file:
-                # In one thread: a row group is too small to be worth waking others, and they may be at work on the market.
+                # In one thread: a row group is too small to be worth waking others, and they may be at work
+                # on the market.
                 piece = _Piece(file.read_row_group(index, columns=names, use_threads=False))
         self._pieces[key] = piece
         if len(self._pieces) > _PIECES_MAX:
@@ -152,7 +159,9 @@ def _touches(entry: FileEntry, bounds: Bounds) -> bool:
 
 
 def _may_hold(group: pq.RowGroupMetaData, column: int, least: Any, greatest: Any) -> bool:
-    """Whether the statistics of a row group leave room for values from ``least`` to ``greatest`` (None: unbounded)."""
+    """Whether the statistics of a row group leave room for values from ``least`` to ``greatest`` (None:
+    unbounded).
+    """
     found = group.column(column).statistics
     if found is None or not found.has_min_max:
         return True
@@ -160,7 +169,9 @@ def _may_hold(group: pq.RowGroupMetaData, column: int, least: Any, greatest: Any
 
 
 class _Piece:
-    """Decoded rows, and what is known of their order: where positions or times ascend, a bound is a bisection."""
+    """Decoded rows, and what is known of their order: where positions or times ascend, a bound is a
+    bisection.
+    """
 
     __slots__ = ("_pos", "_rows", "_ts")
 
@@ -181,15 +192,15 @@ class _Piece:
             stop = max(first, bisect_left(self._ts, bounds.until))
         rows = rows.slice(first, stop - first)
         if bounds.symbol is not None:
-            masks.append(pc.equal(rows["symbol"], bounds.symbol))
+            masks.append(pc.equal(rows["symbol"], pa.scalar(bounds.symbol)))
         if bounds.feed is not None and "feed" in rows.schema.names:
-            masks.append(pc.equal(rows["feed"], bounds.feed))
+            masks.append(pc.equal(rows["feed"], pa.scalar(bounds.feed)))
         if bounds.since is not None and self._ts is None:
-            masks.append(pc.greater_equal(rows["ts_recv"].cast(pa.int64()), bounds.since))
+            masks.append(pc.greater_equal(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.since)))
         if bounds.until is not None and self._ts is None:
-            masks.append(pc.less(rows["ts_recv"].cast(pa.int64()), bounds.until))
+            masks.append(pc.less(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.until)))
         if bounds.pos_from is not None and self._pos is None:
-            masks.append(pc.greater_equal(rows["pos"], bounds.pos_from))
+            masks.append(pc.greater_equal(rows["pos"], pa.scalar(bounds.pos_from)))
         if not masks:
             return rows
         mask = masks[0]
@@ -198,11 +209,13 @@ class _Piece:
         return rows.filter(mask)
 
 
-def _ascending(column: pa.ChunkedArray) -> memoryview | None:
-    """The values of a column of 64-bit integers or times if none is null and none is below the one before it."""
+def _ascending(column: pa.ChunkedArray[Any]) -> Sequence[int] | None:
+    """The values of a column of 64-bit integers or times if none is null and none is below the one before
+    it.
+    """
     if column.null_count or column.num_chunks != 1:
         return None
-    values = column.chunk(0).cast(pa.int64())
+    values: Any = column.chunk(0).cast(pa.int64())
     count = len(values)
     if count > 1 and not pc.all(pc.less_equal(values.slice(0, count - 1), values.slice(1))).as_py():
         return None

@@ -1,12 +1,13 @@
 """The journal's tail, decoded: what was received a second ago is in the answer.
 
-A :class:`Tail` decodes once and then follows: it keeps its normalizer and its readers, so looking again costs what came in
-meanwhile. Rows are kept by segment; when the sealer has sealed one its rows are dropped, because the manifest's files have
-them now.
+A :class:`Tail` decodes once and then follows: it keeps its normalizer and its readers, so looking again
+costs what came in meanwhile. Rows are kept by segment; when the sealer has sealed one its rows are dropped,
+because the manifest's files have them now.
 
-No row twice and none missing, also beside a running recorder and sealer: the segments are listed first and the manifest is read
-after that. A segment is deleted only when its manifest entry exists, so what was listed is still there or in the
-manifest; should it vanish before it was opened, everything is looked at again.
+No row twice and none missing, also beside a running recorder and sealer: the segments are listed first and
+the manifest is read after that. A segment is deleted only when its manifest entry exists, so what was
+listed is still there or in the manifest; should it vanish before it was opened, everything is looked at
+again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _PIECES: Final = 64
 
 
 class Tail:
-    """Follows one archive. ``tables``: those whose rows are decoded from the start; more are added when they are asked for.
+    """Follows one archive. ``tables``: those whose rows are decoded from the start; more are added when
+    they are asked for.
 
     Raises NotAnArchive, UnknownFormat and ``venues.UnknownVenue``.
     """
@@ -153,7 +155,8 @@ class Tail:
         holes = {(gap.symbol, gap.feed) for gap in gaps}
         streams = []
         for run in self._normalizer.coverage():
-            # A hole that is open is followed until it is closed; a run that ended without one was ended on purpose.
+            # A hole that is open is followed until it is closed; a run that ended without one was ended on
+            # purpose.
             going_on = run.end is None or (run.symbol, run.feed) in holes
             until = (None if alive else horizon) if going_on else run.end
             streams.append(Stream(run.symbol, run.feed, run.first, until))

@@ -1,8 +1,9 @@
 """Proof that what is stored is what was recorded.
 
-Files are held against the manifest, byte by byte; then the content against itself: a book rebuilt from its deltas must be each
-later keyframe and each snapshot that the venue gave for comparison, its chain of sequence numbers must be whole inside every epoch,
-and its best prices must be those that the venue sent in a feed of their own. What could not be compared is visible as a count.
+Files are held against the manifest, byte by byte; then the content against itself: a book rebuilt from its
+deltas must be each later keyframe and each snapshot that the venue gave for comparison, its chain of
+sequence numbers must be whole inside every epoch, and its best prices must be those that the venue sent in
+a feed of their own. What could not be compared is visible as a count.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import duckdb
 import msgspec
@@ -40,7 +41,7 @@ __all__ = ["BadDate", "Problem", "VerifyReport", "verify"]
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
 
-Progress = Callable[[int], None]
+Progress: TypeAlias = Callable[[int], None]
 
 
 class BadDate(StorageError):
@@ -54,8 +55,8 @@ class BadDate(StorageError):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong. ``kind``: manifest, file, journal, book, chain, bbo, trades, gaps. ``where``: a path or a
-    stream. ``text``: a sentence.
+    """One thing that is wrong. ``kind``: manifest, file, journal, book, chain, bbo, trades, gaps.
+    ``where``: a path or a stream. ``text``: a sentence.
     """
 
     kind: str
@@ -64,7 +65,9 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class VerifyReport(msgspec.Struct):
-    """What was found. ``counts`` says what was looked at, so that a comparison that never took place shows as 0."""
+    """What was found. ``counts`` says what was looked at, so that a comparison that never took place shows
+    as 0.
+    """
 
     problems: list[Problem]
     counts: dict[str, int]
@@ -76,8 +79,8 @@ class VerifyReport(msgspec.Struct):
             f"files: {count('files', 0)} checked, {count('rows', 0)} rows, {count('bytes', 0)} bytes",
             f"journal: {count('segments', 0)} unsealed segments, {count('records', 0)} records, "
             f"{count('torn_tails', 0)} torn tails",
-            f"books: {count('deltas', 0)} deltas of {count('epochs', 0)} epochs; {count('keyframes', 0)} keyframes and "
-            f"{count('snapshots', 0)} venue snapshots compared, {count('books_unequal', 0)} unequal",
+            f"books: {count('deltas', 0)} deltas of {count('epochs', 0)} epochs; {count('keyframes', 0)} keyframes "
+            f"and {count('snapshots', 0)} venue snapshots compared, {count('books_unequal', 0)} unequal",
             f"chains: {count('links', 0)} links checked, {count('empty_deltas', 0)} over empty deltas, "
             f"{count('links_broken', 0)} broken",
             f"bbo: {count('bbo', 0)} compared at equal sequence numbers, {count('bbo_unequal', 0)} unequal",
@@ -111,7 +114,9 @@ def _span(date: str | None) -> tuple[int | None, int | None]:
 
 
 class _Break(NamedTuple):
-    """Two deltas of an epoch that do not follow each other: a number that is missing in between, or empty deltas."""
+    """Two deltas of an epoch that do not follow each other: a number that is missing in between, or empty
+    deltas.
+    """
 
     after_pos: int
     pos: int
@@ -244,7 +249,8 @@ class _Checker:
         database = Database(self._root)
         try:
             con = database.view(contents, ["trades"])
-            within = "epoch_ns(ts_recv) >= coalesce($since, epoch_ns(ts_recv)) AND epoch_ns(ts_recv) <= coalesce($until, epoch_ns(ts_recv))"
+            time = "epoch_ns(ts_recv)"
+            within = f"($since IS NULL OR {time} >= $since) AND ($until IS NULL OR {time} < $until)"
             span = {"since": self._since, "until": self._until}
             total = con.execute(f"SELECT count(*) FROM trades WHERE {within}", span).fetchone()  # noqa: S608
             repeated = con.execute(
@@ -393,8 +399,8 @@ class _BookCheck:
         )
         self._problem(
             "book",
-            f"epoch {whole.epoch}, seq {whole.seq}: the {whole.source} at position {whole.pos} differs from the rebuilt book "
-            f"in {levels} levels",
+            f"epoch {whole.epoch}, seq {whole.seq}: the {whole.source} at position {whole.pos} differs from the "
+            f"rebuilt book in {levels} levels",
         )
         # Go on from what is stored, so that one wrong row is one problem.
         self._book = stored
@@ -433,7 +439,7 @@ class _BookCheck:
         for piece in self._scanner.scan(
             self._contents, "frames", ("pos", "topic", "payload"), bounds._replace(feed=None)
         ):
-            rows = piece.filter(pc.equal(piece["topic"], topic))
+            rows = piece.filter(pc.equal(piece["topic"], pa.scalar(topic)))
             for pos, payload in zip(integers(rows["pos"]), rows["payload"], strict=True):
                 index = bisect_right(starts, pos) - 1
                 if index < 0 or pos >= breaks[index].pos:
