@@ -138,8 +138,8 @@ def _age(archive: Path) -> float | None:
     from bookreel.replay import Archive
 
     with Archive(archive) as opened:
-        row = opened.sql("SELECT epoch_ns(max(ts_recv)) FROM bbo").fetchone()
-    return (time.time_ns() - row[0]) / 1e9 if row and row[0] else None
+        [(newest,)] = opened.sql("SELECT epoch_ns(max(ts_recv)) FROM bbo").fetchall()
+    return (time.time_ns() - newest) / 1e9 if newest else None
 
 
 def _show_contents(archive: Path) -> None:
@@ -185,8 +185,8 @@ def _show_answers(archive: Path, truth: Path) -> None:
     from bookreel.replay import Archive
 
     with Archive(archive) as opened:
-        row = opened.sql("SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = 'btcusdt'").fetchone()
-        last = f"TIMESTAMP_NS '{row[0] if row else None}'"
+        [(newest,)] = opened.sql("SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = 'btcusdt'").fetchall()
+        last = f"TIMESTAMP_NS '{newest}'"
         for question, query in (
             ("Best bid and offer at the end", f"FROM bbo_at('btcusdt', {last})"),
             ("Bars of 5 s", "FROM ohlcv('btcusdt', INTERVAL 5 SECONDS) ORDER BY 1 DESC LIMIT 4"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 QUERY = """
-SELECT symbol, feed, cause, start, "end", ("end" - start) AS duration, last_seq, next_seq, conn, repaired_by
+SELECT symbol, feed, cause, start, "end", (epoch_ns("end") - epoch_ns(start)) / 1e6 AS ms, last_seq, next_seq, conn
 FROM gaps
 WHERE ($symbol IS NULL OR symbol = $symbol) AND ($cause IS NULL OR cause = $cause) AND (NOT $open OR "end" IS NULL)
 ORDER BY start, symbol, feed

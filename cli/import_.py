@@ -58,5 +58,5 @@ def _holds(archive: Path, sha256: str) -> bool:
         return False
     with Archive(archive) as opened:
         query = "SELECT count(*) FROM sessions WHERE event = 'import' AND contains(detail, ?)"
-        row = opened.sql(query, [sha256]).fetchone()
-        return bool(row and row[0])
+        [(count,)] = opened.sql(query, [sha256]).fetchall()
+        return bool(count)

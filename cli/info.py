@@ -31,15 +31,15 @@ def command(archive: Path, format_: str) -> None:
     unsealed = [segment for segment in list_segments(archive) if segment.name not in sealed]
     with Archive(archive) as opened:
         tables = {name: _rows(opened, name) for name in opened.tables()}
-        span = opened.sql("SELECT min(ts_recv)::VARCHAR, max(ts_recv)::VARCHAR FROM frames").fetchone()
+        [(first, last)] = opened.sql("SELECT min(ts_recv)::VARCHAR, max(ts_recv)::VARCHAR FROM frames").fetchall()
         symbols = [symbol for symbol in opened.symbols() if symbol]
         gaps = dict(opened.sql("SELECT cause, count(*) FROM gaps GROUP BY cause ORDER BY 2 DESC").fetchall())
     facts: dict[str, Any] = {
         "archive": str(archive),
         "venue": meta.venue,
         "recording": is_recording(archive),
-        "first": span[0] if span else None,
-        "last": span[1] if span else None,
+        "first": first,
+        "last": last,
         "symbols": symbols,
         "rows": tables,
         "gaps": gaps,
@@ -69,5 +69,5 @@ def command(archive: Path, format_: str) -> None:
 
 
 def _rows(archive: Any, table: str) -> int:
-    row = archive.sql(f'SELECT count(*) FROM "{table}"').fetchone()  # noqa: S608 - a name of ours
-    return int(row[0]) if row else 0
+    [(count,)] = archive.sql(f'SELECT count(*) FROM "{table}"').fetchall()  # noqa: S608 - a name of ours
+    return int(count)

@@ -91,10 +91,9 @@ class _Hole(msgspec.Struct):
     end: int | None
     explained: bool = False
 
-    def near(self, t: int, until: int | None = None) -> bool:
-        """Whether it overlaps [t, until], give or take the slack."""
-        last = (t if until is None else until) + SLACK_NS
-        return self.start <= last and (self.end is None or t - SLACK_NS <= self.end)
+    def holds(self, t: int) -> bool:
+        """Whether instant ``t`` lies in it, give or take the slack."""
+        return self.start <= t + SLACK_NS and (self.end is None or t - SLACK_NS <= self.end)
 
 
 class _Truth(msgspec.Struct):
@@ -247,7 +246,7 @@ def _gaps(
     result.faults = dict(Counter(fault["kind"] for fault in truth.faults))
     for stream, fault in _inflicted(truth):
         since, until = covered.get(stream, (fault["t"], 0))
-        near = [hole for hole in holes[stream] if hole.near(fault["t"], fault.get("until"))]
+        near = [hole for hole in holes[stream] if hole.holds(fault["t"])]
         for hole in near:
             hole.explained = True
         # A stream that was not covered yet, or no more, had nothing to lose.
@@ -263,7 +262,7 @@ def _gaps(
         for hole in ledger:
             result.gaps_recorded += 1
             fits = hole.cause == "misaligned" and any(
-                stream == (fault.get("symbol"), fault.get("feed")) and hole.near(fault["t"])
+                stream == (fault.get("symbol"), fault.get("feed")) and hole.holds(fault["t"])
                 for fault in misfits
             )
             if not hole.explained and not fits:
@@ -305,7 +304,7 @@ def _trades(
         if not since + SLACK_NS < line["t"] < until - SLACK_NS:
             continue
         result.trades_true += 1
-        inside = any(hole.near(line["t"]) for hole in holes[stream])
+        inside = any(hole.holds(line["t"]) for hole in holes[stream])
         if trade_seq in recorded:
             result.trades_recovered += inside
         elif inside:
