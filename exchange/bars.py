@@ -1,5 +1,6 @@
 """Candles of all ten periods and the rolling day, made from one symbol's trades over an invented past.
- A bar begins at a multiple of its period; days, weeks, months and years begin at midnight GMT+8, weeks on
+
+A bar begins at a multiple of its period; days, weeks, months and years begin at midnight GMT+8, weeks on
 Monday. A bar without a trade is flat at the last close and counts 0; the first trade of a bar sets its open.
 """
 

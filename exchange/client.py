@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Chain", "Client", "Stream"]
 
 _SETTLE_NS: Final = 1_000_000_000
+_HEALING_NS: Final = 10_000_000_000
 _SETTLE_DELTAS: Final = 3
 _PING_CHECK_EXPIRED: Final = 1003
 _REMEMBERED_PINGS: Final = 32
@@ -63,6 +64,10 @@ class Chain:
     def usable(self) -> bool:
         """Whether the client has had all it needs to hold the book."""
         return self._usable
+
+    def healing(self, now_ns: int) -> bool:
+        """Whether the client is (or should be) busy with a recent break."""
+        return not self._usable and now_ns - self._broken_ns < _HEALING_NS
 
     def settled(self, now_ns: int) -> bool:
         """Whether a new break would be seen apart from the one before."""
@@ -205,7 +210,7 @@ class Client:
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye with a close frame."""
-        self.close_note = self.close_note or f"{code} {reason}"
-        await self._ws.close(code=code, message=reason.encode())
         self.closed = True
+        self.close_note = self.close_note or f"{code} {reason}"
         self._wake.set()
+        await self._ws.close(code=code, message=reason.encode())

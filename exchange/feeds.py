@@ -1,5 +1,6 @@
 """What each topic sends, and when.
- A feed is one topic somebody is subscribed to. It makes frames at market events (``on_event``), at a fixed
+
+A feed is one topic somebody is subscribed to. It makes frames at market events (``on_event``), at a fixed
 pace (``on_slot``, every ``period_ns``), right after an ack (``cached``) and for a ``req`` (``reply``). It
 knows no client.
 """

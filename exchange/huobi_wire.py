@@ -1,5 +1,6 @@
 """Huobi's words on the wire, as the server writes them: JSON with Java doubles, each frame one gzip member.
- Spot frames print every price and size by ``Double.toString``: always a decimal point, an exponent below 1e-3
+
+Spot frames print every price and size by ``Double.toString``: always a decimal point, an exponent below 1e-3
 and from 1e7 on (``2.0E-4``, ``3.358149508E7``, ``0.0``), at most 17 digits. Python's ``repr`` finds the same
 digits, so only the layout differs.
 """

@@ -1,5 +1,6 @@
 """One side of the true book, on a tick grid, always in order.
- A level's key is its price in ticks for asks and the negative of it for bids, so that on both sides the
+
+A level's key is its price in ticks for asks and the negative of it for bids, so that on both sides the
 smaller key is the better price. The texts of the levels are kept, since the same level is printed in many
 frames.
 """

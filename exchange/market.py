@@ -1,5 +1,6 @@
 """A seeded synthetic market: orders, cancels and takers over a true price -> size book for each symbol.
- A pure function of (listings, seed, rate, start): every event carries its own time, so the same seed gives
+
+A pure function of (listings, seed, rate, start): every event carries its own time, so the same seed gives
 the same events however often and in whatever steps ``advance`` is called. Each event takes a new sequence
 number of its symbol (steps are sometimes larger than 1), and everything an event changes (levels, trades,
 bars) is done when ``step`` returns.

@@ -1,5 +1,6 @@
 """The incremental book topics: chained deltas between images of the best N levels.
- Levels 5 and 20 go tick by tick and leave the unchanged side out; 150 and 400 are the difference of two
+
+Levels 5 and 20 go tick by tick and leave the unchanged side out; 150 and 400 are the difference of two
 images 100 ms apart, both sides always there, and both empty where only the sequence moved on. A level that
 leaves the best N is sent with size 0.
 """

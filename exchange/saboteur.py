@@ -1,7 +1,8 @@
 """Inflicts the faults: chooses whom a due fault hits, does it, and writes down what was really done.
- A fault that breaks an incremental chain only hits a stream that is settled: the client has had a usable
+
+A fault that breaks an incremental chain only hits a stream that is settled: the client has had a usable
 image since the last break and some deltas after it, so every break in the truth file is one the client could
-tell apart.
+tell apart. For the same reason a socket is not ended or silenced while a break on it is fresh.
 """
 
 from __future__ import annotations
@@ -98,10 +99,14 @@ class Saboteur:
 
     def _hit_client(self, pending: _Pending, now_ns: int) -> None:
         rng = self._rng
+        healing = {s.client for s in self._streams(None) if s.chain is not None and s.chain.healing(now_ns)}
         fits = [
             s
             for s in self._streams(pending.topic)
-            if now_ns - s.client.opened_ns >= self._spared_ns and not s.muted_until_ns
+            if now_ns - s.client.opened_ns >= self._spared_ns
+            and not s.muted_until_ns
+            and s.held is None
+            and s.client not in healing
         ]
         clients = list(dict.fromkeys(s.client for s in fits))
         if not clients:

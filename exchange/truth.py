@@ -1,5 +1,6 @@
 """The truth file: what really happened at the exchange, to hold a recorder against.
- NDJSON, one record a line, in the order it happened; ``t`` is nanoseconds since the UNIX epoch. Types:
+
+NDJSON, one record a line, in the order it happened; ``t`` is nanoseconds since the UNIX epoch. Types:
 ``start``, ``stop``, ``fault`` (one per fault really inflicted on a client), ``trade``, ``book`` (the true
 best N levels at the seqNum of a delta), and ``connect``, ``close``, ``sub``, ``unsub`` of each socket.
 """

@@ -109,11 +109,13 @@ def test_a_chain_is_settled_only_when_a_break_could_be_told_apart() -> None:
         chain.sent(delta(seq))
     assert chain.settled(now_ns)
     chain.broke(delta(18), now_ns)
+    assert chain.healing(now_ns + 9 * SECOND_NS) and not chain.healing(now_ns + 11 * SECOND_NS)
     for seq in (19, 20, 21):
         chain.sent(delta(seq))
     chain.answered(17)
     assert not chain.settled(now_ns + 5 * SECOND_NS)
     chain.answered(20)
+    assert not chain.healing(now_ns + SECOND_NS)
     for seq in (22, 23, 24):
         chain.sent(delta(seq))
     assert not chain.settled(now_ns + SECOND_NS // 2), "twice within a second"
