@@ -72,8 +72,9 @@ class MbpFeed(Feed):
 
     def straddled(self, seq: int, rng: Random) -> Image | None:
         """An image whose number lies inside the delta that ended in ``seq``, None if there is no number inside.
-         One level differs from the image before the delta: it changed before that instant and back after it, so the
-        delta does not list it, and whoever joins this image to the delta is left with a wrong size.
+
+        One level differs from the image before the delta: it changed before that instant and back after it, so
+        the delta does not list it, and whoever joins this image to the delta is left with a wrong size.
         """
         found = next(((a, b) for a, b in pairwise(self.images) if b.seq == seq and b.seq - a.seq > 1), None)
         if found is None:

@@ -41,7 +41,8 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """An asynchronous context manager: open from entering to leaving.
 
-    Entering raises ``PortInUse``, ``UnknownSymbol``, ``UnknownFault`` or ``BadFaultSpec``.
+    Creating one raises ``UnknownSymbol``, ``UnknownFault`` or ``BadFaultSpec``; entering raises ``PortInUse``.
+    A truth file that cannot be written is an ``OSError``.
     """
 
     def __init__(self, config: ExchangeConfig | None = None, *, clock: Clock | None = None) -> None:
