@@ -13,17 +13,16 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection
 from hashlib import blake2b
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 import pyarrow as pa
 
-from bookreel.book.model import CAUSES, Bbo, Delta, Event, Gap, Kline, Snapshot, Ticker, Trade
+from bookreel.book.model import CAUSES, Bbo, Delta, Event, Gap, Snapshot, Trade
 from bookreel.book.sync import Outcome
-from bookreel.storage.columns import BookRows, LevelRows, Rows
 from bookreel.storage.errors import StorageError
 from bookreel.storage.record import Direction, Kind, Record, decode_event
-from bookreel.storage.schema import TABLES
+from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
 from bookreel.storage.streams import Line, LineState, Run, Stream, Streams, StreamState
 from bookreel.venues.errors import DecodeError, InflateError
@@ -35,7 +34,6 @@ from bookreel.venues.message import (
     Refusal,
     Reply,
     Request,
-    Topic,
     Unknown,
     Venue,
 )
@@ -57,9 +55,6 @@ SAMPLE_RECORDS: Final = 64
 STATE_VERSION: Final = 1
 
 _DAY_NS: Final = 86_400_000_000_000
-
-_FrameFacts: TypeAlias = tuple[str, Topic | str | None, int | None]
-"""What a frame's row says: kind, topic (its text where it is unknown), time of the event (ns)."""
 
 
 class BadState(StorageError):
@@ -123,26 +118,15 @@ class Normalizer:
         self, venue: Venue, *, tables: Collection[str] | None = None, symbols: Collection[str] | None = None
     ) -> None:
         self._venue = venue
-        self._tables = [name for name in TABLES if tables is None or name in tables]
-        self._symbols = None if symbols is None else frozenset(symbols)
+        self._rows = RowWriter(venue.name, tables, symbols)
         self.counts: Counter[str] = Counter()
-        self._streams = Streams(self._gap, self._wants)
+        self._streams = Streams(self._gap, self._rows.wants)
         self._last_pos = 0
         self._last_ts = 0
         self._damaged = False
         self._trades: dict[str, _Recent] = {}
         self._instruments: dict[str, tuple[bytes, int]] = {}
         self._unpacked = 0
-        name = venue.name
-        self._rows = {
-            table: Rows(table, name) for table in TABLES if table not in ("book_deltas", "book_snapshots")
-        }
-        self._levels = LevelRows(name)
-        self._books = BookRows(name)
-        self._want = dict.fromkeys(TABLES, False) | dict.fromkeys(self._tables, True)
-        self._want_frames = self._want["frames"]
-        self._want_deltas = self._want["book_deltas"]
-        self._want_books = self._want["book_snapshots"]
 
     @property
     def last_pos(self) -> int:
@@ -187,15 +171,7 @@ class Normalizer:
         ``book_deltas`` as :data:`bookreel.storage.columns.COMPACT_DELTAS`.
         """
         self._pack()
-        taken: dict[str, pa.Table] = {}
-        for table in self._tables:
-            if table == "book_deltas":
-                taken[table] = self._levels.take_compact() if compact else self._levels.take()
-            elif table == "book_snapshots":
-                taken[table] = self._books.take()
-            else:
-                taken[table] = self._rows[table].take()
-        return taken
+        return self._rows.take(compact=compact)
 
     def open_gaps(self) -> list[Gap]:
         """Holes that have not ended. A stream that was ended on purpose has none."""
@@ -283,7 +259,7 @@ class Normalizer:
             line.last_ts = line.good_ts = record.ts_recv
             if type(message) is Data:
                 self._data(message, line, record)
-                row: _FrameFacts = "data", message.topic, message.ts_event
+                row: FrameFacts = "data", message.topic, message.ts_event
             else:
                 row = self._reply(message, line, record)
             counts["inexact_numbers"] += self._venue.inexact_numbers(text)
@@ -291,30 +267,7 @@ class Normalizer:
                 counts["unknown_fields"] += len(self._venue.unknown_fields(text))
         else:
             row = self._sent(message, line)
-        if self._want_frames:
-            self._frame_row(record, row, text)
-
-    def _frame_row(self, record: Record, row: _FrameFacts, text: bytes | None) -> None:
-        """``text``: None where there is none."""
-        kind, topic, ts_event = row
-        symbol = topic.symbol if isinstance(topic, Topic) else ""
-        if self._symbols is not None and symbol not in self._symbols:
-            return
-        readable = text is not None and (text.isascii() or _is_utf8(text))
-        self._rows["frames"].append(
-            (
-                ts_event,
-                record.ts_recv,
-                symbol,
-                record.pos,
-                record.conn,
-                "out" if record.direction is Direction.OUT else "in",
-                kind,
-                topic.text if isinstance(topic, Topic) else topic,
-                text if readable else None,
-                None if readable else record.payload,
-            )
-        )
+        self._rows.frame(record, row, text)
 
     def _undecodable(self, record: Record, line: Line, text: bytes | None) -> None:
         topic = self._venue.salvage_topic(record.payload)
@@ -322,8 +275,7 @@ class Normalizer:
         if record.direction is Direction.IN:
             self._streams.undecodable(line, topic, record.ts_recv)
             line.last_ts = record.ts_recv
-        if self._want_frames:
-            self._frame_row(record, ("undecodable", topic, None), text)
+        self._rows.frame(record, ("undecodable", topic, None), text)
 
     def _data(self, message: Data, line: Line, record: Record) -> None:
         """A push."""
@@ -353,57 +305,21 @@ class Normalizer:
             self._streams.delta_outcome(stream, outcome)
         if outcome is Outcome.APPLIED:
             self.counts["applied"] += 1
-            self._delta_rows(delta, sync.epoch, stream, record.pos, record.ts_recv)
+            if stream.wanted:
+                self._rows.delta(delta, sync.epoch, record.pos, record.ts_recv)
             if record.ts_recv - stream.keyframe_ts >= KEYFRAME_NS:
                 self._keyframe(stream, delta.ts_event, record)
         elif outcome is Outcome.DUPLICATE:
             self.counts["duplicates"] += 1
 
-    def _delta_rows(self, delta: Delta, epoch: int | None, stream: Stream, pos: int, ts_recv: int) -> None:
-        if not (self._want_deltas and stream.wanted):
-            return
-        shared = (
-            delta.ts_event or None,
-            ts_recv,
-            delta.symbol,
-            pos,
-            delta.feed,
-            epoch,
-            delta.seq,
-            delta.prev_seq,
-        )
-        if delta.bids:
-            self._levels.append((*shared, "bid"), delta.bids)
-        if delta.asks:
-            self._levels.append((*shared, "ask"), delta.asks)
-
     def _keyframe(self, stream: Stream, ts_event: int, record: Record) -> None:
         sync = stream.sync
         assert sync is not None, "only a sequenced stream has keyframes"
         stream.keyframe_ts = record.ts_recv
-        if self._want_books and stream.wanted:
+        if stream.wanted:
             bids, asks = sync.book.top()
-            self._book_row(
-                Snapshot(sync.symbol, sync.feed, ts_event, sync.last_seq, bids, asks, "keyframe"),
-                sync.epoch,
-                record,
-            )
-
-    def _book_row(self, snapshot: Snapshot, epoch: int | None, record: Record) -> None:
-        self._books.append(
-            (
-                snapshot.ts_event or None,
-                record.ts_recv,
-                snapshot.symbol,
-                record.pos,
-                snapshot.feed,
-                epoch,
-                snapshot.seq,
-                snapshot.source,
-            ),
-            snapshot.bids,
-            snapshot.asks,
-        )
+            book = Snapshot(sync.symbol, sync.feed, ts_event, sync.last_seq, bids, asks, "keyframe")
+            self._rows.book(book, sync.epoch, record.pos, record.ts_recv)
 
     def _plain(self, events: list[Event], stream: Stream, record: Record) -> None:
         """Events of a stream that has no chain, or of an answer to a request."""
@@ -417,27 +333,15 @@ class Normalizer:
             elif kind is Bbo:
                 assert isinstance(event, Bbo), "its type was looked at"
                 stream.last_seq = event.seq
-                if stream.wanted and self._want["bbo"]:
-                    self._rows["bbo"].append(
-                        (
-                            event.ts_event or None,
-                            ts_recv,
-                            event.symbol,
-                            pos,
-                            event.seq,
-                            event.bid,
-                            event.bid_size,
-                            event.ask,
-                            event.ask_size,
-                        )
-                    )
+                if stream.wanted:
+                    self._rows.bbo(event, pos, ts_recv)
             elif kind is Snapshot:
                 assert isinstance(event, Snapshot), "its type was looked at"
                 stream.last_seq = event.seq
-                if stream.wanted and self._want_books:
-                    self._book_row(event, pos if stream.run is None else stream.run, record)
+                if stream.wanted:
+                    self._rows.book(event, pos if stream.run is None else stream.run, pos, ts_recv)
             elif stream.wanted:
-                self._bar(event, ts_recv, pos)
+                self._rows.bar(event, pos, ts_recv)
 
     def _trade(self, trade: Trade, stream: Stream, ts_recv: int, pos: int) -> None:
         recent = self._trades.get(trade.symbol)
@@ -447,32 +351,10 @@ class Normalizer:
             self.counts["duplicates"] += 1
             return
         stream.last_seq = trade.trade_seq
-        if stream.wanted and self._want["trades"]:
-            self._rows["trades"].append(
-                (
-                    trade.ts_event or None,
-                    ts_recv,
-                    trade.symbol,
-                    pos,
-                    trade.trade_id,
-                    trade.trade_seq,
-                    trade.side,
-                    trade.price,
-                    trade.size,
-                )
-            )
+        if stream.wanted:
+            self._rows.trade(trade, pos, ts_recv)
 
-    def _bar(self, event: Event, ts_recv: int, pos: int) -> None:
-        """A row of a bar or of a 24 h summary: the event's own fields, in their order, are the table's."""
-        if isinstance(event, Kline):
-            table, own = "klines", msgspec.structs.astuple(event)[3:]
-        else:
-            assert isinstance(event, Ticker), "deltas come only in sequenced streams"
-            table, own = "tickers", (event.feed, *msgspec.structs.astuple(event)[3:])
-        if self._want[table]:
-            self._rows[table].append((event.ts_event or None, ts_recv, event.symbol, pos, *own))
-
-    def _reply(self, message: Message, line: Line, record: Record) -> _FrameFacts:
+    def _reply(self, message: Message, line: Line, record: Record) -> FrameFacts:
         """Anything received that is not a push; what its row in `frames` says."""
         if isinstance(message, Heartbeat):
             return message.kind, None, None
@@ -515,19 +397,20 @@ class Normalizer:
         if outcome is Outcome.ADOPTED:
             assert snapshot is not None, "only a snapshot is adopted"
             self._streams.adopted(stream, record.pos, record.ts_recv)
-            if self._want_books and stream.wanted:
-                self._book_row(snapshot, sync.epoch, record)
+            if stream.wanted:
+                self._rows.book(snapshot, sync.epoch, record.pos, record.ts_recv)
             self.counts["applied"] += len(sync.replayed)
             ts_event = snapshot.ts_event
             for held in sync.replayed:
-                self._delta_rows(held.delta, sync.epoch, stream, held.pos, held.ts_recv)
+                if stream.wanted:
+                    self._rows.delta(held.delta, sync.epoch, held.pos, held.ts_recv)
                 ts_event = held.delta.ts_event
             self._keyframe(stream, ts_event, record)
-        elif outcome is Outcome.AUDIT and self._want_books and stream.wanted:
+        elif outcome is Outcome.AUDIT and stream.wanted:
             assert snapshot is not None, "only a snapshot can be compared"
-            self._book_row(snapshot, sync.epoch, record)
+            self._rows.book(snapshot, sync.epoch, record.pos, record.ts_recv)
 
-    def _sent(self, message: Message, line: Line) -> _FrameFacts:
+    def _sent(self, message: Message, line: Line) -> FrameFacts:
         """A frame we sent; what its row in `frames` says."""
         if isinstance(message, Request):
             if message.topic is not None:
@@ -558,15 +441,12 @@ class Normalizer:
         if name != "recovery":
             # That one is written by the run after the crash, and ahead of its `start`.
             self._last_ts = record.ts_recv
-        if self._want["sessions"]:
-            detail = msgspec.json.encode(facts)
-            self._rows["sessions"].append((None, record.ts_recv, "", record.pos, record.conn, name, detail))
+        self._rows.session(record, name, msgspec.json.encode(facts))
 
     def _reference(self, record: Record) -> None:
         """The venue's reference data: a row for each symbol that changed, and for all once a UTC day."""
         self.counts["frames"] += 1
-        if self._want_frames:
-            self._frame_row(record, ("reference", None, None), record.payload)
+        self._rows.frame(record, ("reference", None, None), record.payload)
         try:
             instruments = self._venue.decode_instruments(record.payload)
         except DecodeError:
@@ -578,55 +458,17 @@ class Normalizer:
             if self._instruments.get(item.symbol) == mark:
                 continue
             self._instruments[item.symbol] = mark
-            if self._want["instruments"] and self._wants(item.symbol):
-                self._rows["instruments"].append(
-                    (
-                        None,
-                        record.ts_recv,
-                        item.symbol,
-                        record.pos,
-                        item.base,
-                        item.quote,
-                        item.price_precision,
-                        item.amount_precision,
-                        item.state,
-                        item.raw,
-                    )
-                )
+            self._rows.instrument(item, record.pos, record.ts_recv)
 
     # Helpers of the above
 
     def _gap(self, gap: Gap, pos: int, ts_recv: int) -> None:
         self.counts["gaps"] += 1
-        if self._want["gaps"] and self._wants(gap.symbol):
-            self._rows["gaps"].append(
-                (
-                    None,
-                    ts_recv,
-                    gap.symbol,
-                    pos,
-                    gap.feed,
-                    gap.conn,
-                    gap.epoch,
-                    gap.cause,
-                    gap.last_seq,
-                    gap.next_seq,
-                    gap.start,
-                    gap.end,
-                    gap.records_lost,
-                    gap.repaired_by,
-                )
-            )
-
-    def _wants(self, symbol: str) -> bool:
-        return self._symbols is None or symbol in self._symbols
+        self._rows.gap(gap, pos, ts_recv)
 
     def _pack(self) -> None:
         self._unpacked = 0
-        for rows in self._rows.values():
-            rows.pack()
-        self._levels.pack()
-        self._books.pack()
+        self._rows.pack()
 
 
 def _first_seq(events: list[Event]) -> int | None:
@@ -640,11 +482,3 @@ def _first_seq(events: list[Event]) -> int | None:
 def _trade_seq(event: Event) -> int:
     """What trades of one frame are sorted by; those without a number keep their order."""
     return event.trade_seq or 0 if isinstance(event, Trade) else 0
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
