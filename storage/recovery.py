@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from bookreel.storage.codec import HEADER
 from bookreel.storage.disk import Disk, Lock
 from bookreel.storage.errors import ArchiveOwned, NotAnArchive
 from bookreel.storage.layout import Layout, Meta, check_free, create_archive, read_meta
@@ -110,12 +111,14 @@ def recover(archive: Path, disk: Disk) -> Recovery:
             for item in reader.read():
                 if isinstance(item, Damage):
                     found.append((item, following))
+                    if item.before is None and item.after is not None:
+                        # Nothing says how many records were there: as many as its bytes could hold.
+                        highest = max(highest, item.after + item.length // HEADER.size)
                 else:
                     registered.update(_registered_by(item))
             highest = max(highest, reader.last_pos)
             clean = reader.footer is not None
-    # After a crash one position is left out: what was torn off may have had it, and must not share it with
-    # another record.
+    # After a crash the numbering has a break, so that no segment looks like the rewritten end of the last one.
     next_pos = highest + (1 if clean else 2)
     events = []
     for damage, following in found:
