@@ -28,6 +28,7 @@ from bookreel.ingest.session import Session
 from bookreel.ingest.status import Phase
 from bookreel.ingest.tape import Tape
 from bookreel.storage.disk import Disk
+from bookreel.storage.errors import StorageError
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.venues.errors import VenueError
 from bookreel.venues.message import Topic
@@ -129,25 +130,26 @@ class Collector:
 
     async def _record(self, topics: list[Topic], reference: Reference) -> None:
         journal = self.journal = await self._offload(self._open_journal)
+        sealing: asyncio.Task[None] | None = None
         try:
-            tape = Tape(journal, self.clock)
-            self._start(tape, topics, reference)
-            if self.config.seal:
-                self.sealer = Sealer(self.archive, self.clock, self._rng)
-            sealing = (
-                asyncio.create_task(self.sealer.run(), name="sealer") if self.sealer is not None else None
-            )
             try:
+                tape = Tape(journal, self.clock)
+                self._start(tape, topics, reference)
+                if self.config.seal:
+                    self.sealer = Sealer(self.archive, self.clock, self._rng)
+                    sealing = asyncio.create_task(self.sealer.run(), name="sealer")
                 await self._run_lines(tape, topics)
                 tape.event("stop", reason=self.stop_reason)
             finally:
                 await self._offload(journal.close)
-        except BaseException:
+            _log.info("journal closed: records=%d durable_pos=%d", journal.durable, journal.durable_pos)
+            if self.sealer is not None:
+                await self._seal(self.sealer)
+        finally:
             self.hurry()
-            raise
-        _log.info("journal closed: records=%d durable_pos=%d", journal.durable, journal.durable_pos)
-        if self.sealer is not None and sealing is not None:
-            await self._seal(self.sealer, sealing)
+            if sealing is not None:
+                sealing.cancel()
+                await asyncio.gather(sealing, return_exceptions=True)
 
     def _open_journal(self) -> Journal:
         config = self.config
@@ -191,8 +193,10 @@ class Collector:
                 group.create_task(self.pulse.run(tape, self.journal), name="pulse")
                 group.create_task(self._refresh(tape, group), name="reference")
                 self._add_lines(tape, topics, group, recover=recover)
-        except* _Stopped:
-            pass
+        except BaseExceptionGroup as group:
+            _, rest = group.split(_Stopped)
+            if rest is not None:
+                raise _cause(rest) from group
 
     async def _wait_for_stop(self) -> None:
         limit = self.config.for_seconds
@@ -265,16 +269,11 @@ class Collector:
                         "new listings: topics=%d lines=%s", len(new), ",".join(each.name for each in lines)
                     )
 
-    async def _seal(self, sealer: Sealer, sealing: asyncio.Task[None]) -> None:
+    async def _seal(self, sealer: Sealer) -> None:
         self.phase = "sealing"
         _log.info("sealing: archive=%s", self.archive)
-        good = await sealer.finish()
-        sealing.cancel()
-        await asyncio.gather(sealing, return_exceptions=True)
-        if not good:
-            _log.error(
-                "not everything is sealed; nothing is lost, run `bookreel seal --archive %s`", self.archive
-            )
+        if not await sealer.finish():
+            _log.error("not all is sealed; nothing is lost, run `bookreel seal --archive %s`", self.archive)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, _T]) -> _T | None:
         """The result, or None if it is to stop before there is one."""
@@ -287,3 +286,11 @@ class Collector:
             for task in (working, stopping):
                 task.cancel()
             await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended the lines: the archive's trouble, of which each line tells, or else the first of the group."""
+    found: BaseException = group.subgroup(StorageError) or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -108,7 +108,7 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     silence_floor_ms: _Count = 2000
     """A stream is never suspected sooner than this, however brisk it was."""
 
-    silence_factor: Annotated[float, msgspec.Meta(ge=2)] = 3.0
+    silence_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
     """A stream is suspected when it is silent for so many times its longest usual pause; that costs a
     request.
     """

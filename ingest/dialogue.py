@@ -22,7 +22,7 @@ from bookreel.book.sync import Outcome
 from bookreel.ingest.books import LiveBook
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.freshness import newer
-from bookreel.ingest.health import Finding, HealthSettings, LineHealth
+from bookreel.ingest.health import Finding, HealthSettings, LineHealth, Pace
 from bookreel.ingest.pacing import Outgoing, Pacer, Purpose
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
@@ -63,6 +63,7 @@ class Dialogue:
         venue: Venue,
         tape: Tape,
         rng: Random,
+        paces: dict[str, Pace],
         wake: Callable[[], None],
         recover: bool,
     ) -> None:
@@ -96,7 +97,7 @@ class Dialogue:
             cap_ns=config.silence_cap_s * _S,
             half_open_ns=config.half_open_ms * _MS,
         )
-        self._health = LineHealth(settings, now, pongs=stats.pongs)
+        self._health = LineHealth(settings, now, paces=paces, pongs=stats.pongs)
         self._prefixes: dict[bytes, str] = {}
         self._unreadable = 0
         self._unaskable: set[str] = set()

@@ -8,8 +8,8 @@ Each stream's own pace is learned. One that has been silent for several times it
 - The answer holds nothing new: a quiet market. The stream is left alone, twice as long the next time.
 - The answer is newer than all that was pushed, and no push comes within a grace time, or there is no answer:
   the stream is dead. If nothing else came on the line either, the whole line is.
-- The stream speaks again before the answer: what came in between is not known. A sequenced stream's chain
-  tells; for any other the pause is a hole.
+- The stream speaks again while the answer is overdue: what came in between is not known. A sequenced stream's
+  chain tells; for any other the pause is a hole.
 
 A line on which nothing at all comes, no heartbeat either, is half-open. Where the venue answers our pings
 this is found by one; else by waiting for three of the venue's.
@@ -25,7 +25,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["CHECK_INTERVAL_S", "Finding", "HealthSettings", "LineHealth", "StreamHealth"]
+__all__ = ["CHECK_INTERVAL_S", "Finding", "HealthSettings", "LineHealth", "Pace", "Phase", "StreamHealth"]
 
 CHECK_INTERVAL_S: Final = 0.25
 
@@ -35,6 +35,8 @@ _PONG_NS: Final = 2_000_000_000
 """A venue that answers pings does so within this time, over a bad line too."""
 _SERVER_PING_NS: Final = 5_500_000_000
 """The venue's own pings come every 5 s."""
+_OVERDUE_NS: Final = 1_000_000_000
+"""An answer takes a round trip, and a request its turn."""
 _GRACE_NS: Final = 1_000_000_000
 _GRACE_CAP_NS: Final = 5_000_000_000
 _LEARNED: Final = 3
@@ -79,8 +81,23 @@ class Phase(enum.Enum):
     CONFIRM = "the answer was newer; a push would still save it"
 
 
+class Pace(msgspec.Struct, eq=False):
+    """What was learned of a stream's pauses, over all its connections: how many, and the longest usual one,
+    ns.
+    """
+
+    pauses: int = 0
+    scale: float = 0.0
+
+    def learn(self, pause: int) -> None:
+        """One more pause, ns. A longer one counts at once and is forgotten slowly."""
+        self.pauses += 1
+        scale = self.scale
+        self.scale = pause if pause > scale else scale - (scale - pause) * _LEAK
+
+
 class StreamHealth:
-    """One stream's pace and watch."""
+    """One stream's watch."""
 
     __slots__ = (
         "asked_at",
@@ -88,25 +105,24 @@ class StreamHealth:
         "count",
         "good_wall",
         "last_at",
+        "pace",
         "patience",
         "payload",
         "phase",
-        "scale",
         "sequenced",
         "strikes",
         "until",
     )
 
-    def __init__(self, *, sequenced: bool) -> None:
+    def __init__(self, pace: Pace, *, sequenced: bool) -> None:
         self.phase = Phase.OFF
+        self.pace = pace
         self.sequenced = sequenced
         """Whether its messages form a chain that is checked."""
         self.last_at = 0
         """When it last spoke, or was acknowledged or excused."""
         self.count = 0
         """Messages since it was acknowledged."""
-        self.scale = 0.0
-        """The longest usual pause, ns."""
         self.patience = 1
         self.strikes = 0
         self.payload: bytes | None = None
@@ -121,26 +137,33 @@ class StreamHealth:
     def threshold(self, settings: HealthSettings) -> float:
         """Silence, in ns, after which to ask."""
         base: float = settings.unknown_ns
-        if self.count > _LEARNED:
-            base = max(float(settings.floor_ns), settings.factor * self.scale)
+        if self.pace.pauses >= _LEARNED:
+            base = max(float(settings.floor_ns), settings.factor * self.pace.scale)
         return min(float(settings.cap_ns), base * (self.patience << min(self.strikes, 16)))
 
 
 class LineHealth:
-    """All streams of one connection; a reconnect makes a new one. ``pongs``: the venue is known to answer
-    pings.
+    """All streams of one connection; a reconnect makes a new one. ``paces`` are kept over all of them, by
+    topic. ``pongs``: the venue is known to answer pings.
     """
 
-    def __init__(self, settings: HealthSettings, now: int, *, pongs: bool = False) -> None:
+    def __init__(
+        self,
+        settings: HealthSettings,
+        now: int,
+        *,
+        paces: dict[str, Pace] | None = None,
+        pongs: bool = False,
+    ) -> None:
         self.settings = settings
+        self._paces = {} if paces is None else paces
         self.streams: dict[str, StreamHealth] = {}
         self.any_at = now
         """When anything last came."""
         self.data_at = now
         """When a stream last spoke."""
         self.pongs = pongs
-        self._data_scale = 0.0
-        self._data_count = 0
+        self._data_pace = Pace()
         self._pinged_at = 0
         self._checked_at = now
         # Streams found dead since the line last brought data, which was then.
@@ -164,25 +187,23 @@ class LineHealth:
             return Finding("compare", topic, since, before)
         if stream.count == 1:
             return None
-        scale = stream.scale
-        stream.scale = pause if pause > scale else scale - (scale - pause) * _LEAK
+        stream.pace.learn(pause)
         stream.patience = 1
         stream.strikes = 0
-        pause = now - self.data_at
+        self._data_pace.learn(now - self.data_at)
         self.data_at = now
-        self._data_count += 1
-        scale = self._data_scale
-        self._data_scale = pause if pause > scale else scale - (scale - pause) * _LEAK
         if phase is Phase.WATCHED:
             return None
         stream.phase = Phase.WATCHED
-        return None if stream.sequenced else Finding("hole", topic, since)
+        overdue = phase is Phase.ASKED and now - stream.asked_at > _OVERDUE_NS
+        return Finding("hole", topic, since) if overdue and not stream.sequenced else None
 
     def acked(self, topic: str, now: int, wall: int, began: int, *, sequenced: bool) -> None:
         """A subscription was acknowledged at ``wall``, by the venue's clock at ``began`` (ns)."""
         stream = self.streams.get(topic)
         if stream is None:
-            stream = self.streams[topic] = StreamHealth(sequenced=sequenced)
+            pace = self._paces.setdefault(topic, Pace())
+            stream = self.streams[topic] = StreamHealth(pace, sequenced=sequenced)
         if stream.phase is Phase.ASKED:
             stream.phase = Phase.RESENT
             stream.until = now + _GRACE_NS
@@ -223,7 +244,7 @@ class LineHealth:
                 stream.good_wall = since
             return self._dead(topic, stream, proven=True)
         stream.phase = Phase.CONFIRM
-        stream.until = now + int(min(max(_GRACE_NS, 2 * stream.scale), _GRACE_CAP_NS))
+        stream.until = now + int(min(max(_GRACE_NS, 2 * stream.pace.scale), _GRACE_CAP_NS))
         return None
 
     def unanswered(self, topic: str, now: int) -> Finding | None:
@@ -274,8 +295,8 @@ class LineHealth:
         if self._pinged_at > self.any_at:
             return Finding("half_open") if now - self._pinged_at > _PONG_NS else None
         usual = float(_SERVER_PING_NS)
-        if self._data_count > _LEARNED:
-            usual = min(usual, max(float(settings.floor_ns), settings.factor * self._data_scale))
+        if self._data_pace.pauses >= _LEARNED:
+            usual = min(usual, max(float(settings.floor_ns), settings.factor * self._data_pace.scale))
         if silent > usual:
             self._pinged_at = now
             return Finding("ping")

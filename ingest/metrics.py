@@ -40,6 +40,7 @@ _LINE_COUNTERS: Final = {
     "silences": ("silences", "Streams found dead, or back after a hole."),
     "quiet": ("quiet", "Silent streams found alive."),
     "timeouts": ("timeouts", "Requests not answered in time."),
+    "line_failures": ("failures", "Connections lost to errors of the recorder."),
     "connect_failures": ("connect_failures", "Connections that could not be made."),
 }
 """Metric to field of ``LineStats`` and help; each has a label ``line``."""

@@ -12,12 +12,13 @@ from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.dialogue import Dialogue, LineDown
 from bookreel.ingest.errors import ConnectFailed, Disconnected
-from bookreel.ingest.health import CHECK_INTERVAL_S
+from bookreel.ingest.health import CHECK_INTERVAL_S, Pace
 from bookreel.ingest.network import Network, Socket
 from bookreel.ingest.plan import Line
 from bookreel.ingest.reconnect import TokenBucket, backoff
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
+from bookreel.storage.errors import StorageError
 from bookreel.venues.message import Venue
 
 __all__ = ["Session"]
@@ -58,6 +59,7 @@ class Session:
         self._recover = recover
         self._topics = {topic.text: topic for topic in line.topics}
         self._books = {topic.text: books.add(topic) for topic in line.topics if topic.coverage == "sequenced"}
+        self._paces: dict[str, Pace] = {}
         self._wake = asyncio.Event()
         self._dialogue: Dialogue | None = None
 
@@ -122,6 +124,7 @@ class Session:
             venue=self._venue,
             tape=self._tape,
             rng=self._rng,
+            paces=self._paces,
             wake=self._wake.set,
             recover=self._recover or stats.epoch > 1,
         )
@@ -138,6 +141,14 @@ class Session:
                 first = group.exceptions[0]
                 assert isinstance(first, LineDown), "a task ends with one LineDown"
                 down = first
+            except* StorageError:
+                # Without a journal there is nothing to record for.
+                raise
+            except* Exception as group:
+                # A bug of ours: the other lines go on, and this one tries again, ever more slowly.
+                _log.exception("line failed: line=%s epoch=%d", stats.name, stats.epoch, exc_info=group)
+                stats.failures += 1
+                down = LineDown("disconnect", f"an error of the recorder: {group.exceptions[0]!r}")
             self._disconnected(dialogue, down)
         finally:
             self._dialogue = None

@@ -24,6 +24,8 @@ class LineStats(msgspec.Struct, eq=False):
     epoch: int = 0
     """Connections so far."""
     connect_failures: int = 0
+    failures: int = 0
+    """Connections lost to errors of our own."""
     disconnects: Counter[str] = msgspec.field(default_factory=Counter)
     """By gap cause."""
     frames: int = 0
