@@ -63,7 +63,7 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Close what is open. Tables and relations that were handed out stay readable."""
+        """Close what is open. Relations that were handed out end with it; tables stay."""
         self._tail.close()
         self._database.close()
 

@@ -117,7 +117,7 @@ class Database:
             self._con.execute(f"SET GLOBAL {setting}")
 
     def close(self) -> None:
-        """Let the memory go. Relations that were handed out stay readable."""
+        """Let the memory go. Relations that were handed out end with it."""
         self._con.close()
 
     def view(self, contents: Contents, needed: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
