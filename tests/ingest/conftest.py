@@ -73,6 +73,10 @@ class MemoryJournal:
         return [json.loads(record.payload) for record in self.records if record.direction is Direction.OUT]
 
 
+def _compact(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
 class Talk:
     """A dialogue without a connection: the test is the venue."""
 
@@ -104,11 +108,7 @@ class Talk:
 
     def hear(self, message: dict[str, Any] | bytes) -> bytes | None:
         """The venue says this."""
-        payload = (
-            message
-            if isinstance(message, bytes)
-            else gzip.compress(json.dumps(message).replace(" ", "").encode())
-        )
+        payload = message if isinstance(message, bytes) else gzip.compress(_compact(message))
         return self.dialogue.receive(payload, self.clock.wall_ns(), self.clock.mono_ns())
 
     def say(self) -> list[dict[str, Any]]:
@@ -118,14 +118,18 @@ class Talk:
             found.append(json.loads(text))
         return found
 
-    def pass_time(self, seconds: float, step_s: float = 0.05) -> list[dict[str, Any]]:
-        """Let time pass, sending and checking as the session does; what was sent."""
+    def pass_time(
+        self, seconds: float, step_s: float = 0.05, *, heartbeats: bool = True
+    ) -> list[dict[str, Any]]:
+        """Let time pass, sending and checking as the session does; what was sent but pings."""
         found = self.say()
         for _ in range(round(seconds / step_s)):
             self.clock.advance(step_s)
+            if heartbeats:
+                self.hear({"ping": 1})
             self.dialogue.check(self.clock.mono_ns())
             found += self.say()
-        return found
+        return [said for said in found if "ping" not in said]
 
     def ack(self, said: dict[str, Any], verb: str = "sub") -> None:
         self.hear(
@@ -136,7 +140,7 @@ class Talk:
         """Open, and acknowledge every subscription; what was sent besides."""
         self.dialogue.open()
         others = []
-        for said in self.pass_time(0.01 * len(self.topics) + 0.5):
+        for said in self.pass_time(0.01 * len(self.topics) + 0.2, 0.01):
             if "sub" in said:
                 self.ack(said)
             else:

@@ -1,0 +1,449 @@
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bookreel.ingest.dialogue import LineDown
+from bookreel.storage.record import Direction
+
+MS = 1_000_000
+BTC = ("btcusdt", "mbp.150")
+ETH = ("ethusdt", "mbp.150")
+TRADES = ("btcusdt", "trade.detail")
+BBO = ("btcusdt", "bbo")
+
+Make = Callable[..., Any]
+
+
+def delta(symbol: str, prev: int, seq: int, bids: list[list[float]] | None = None) -> dict[str, Any]:
+    tick = {"seqNum": seq, "prevSeqNum": prev, "bids": bids or [], "asks": []}
+    return {"ch": f"market.{symbol}.mbp.150", "ts": 1790001000000, "tick": tick}
+
+
+def image(said: dict[str, Any], seq: int, bids: list[list[float]] | None = None) -> dict[str, Any]:
+    data = {"seqNum": seq, "bids": bids or [[9.0, 1.0]], "asks": [[10.0, 1.0]]}
+    return {"id": said["id"], "status": "ok", "ts": 1790001000000, "rep": said["req"], "data": data}
+
+
+def bbo(seq: int, bid: float) -> dict[str, Any]:
+    tick = {
+        "seqId": seq,
+        "ask": 10.0,
+        "askSize": 1.0,
+        "bid": bid,
+        "bidSize": 1.0,
+        "quoteTime": 1,
+        "symbol": "btcusdt",
+    }
+    return {"ch": "market.btcusdt.bbo", "ts": 1790001000000, "tick": tick}
+
+
+def trades(*seqs: int) -> dict[str, Any]:
+    items = [
+        {
+            "id": 10**26 + seq,
+            "ts": 1790001000000,
+            "tradeId": seq,
+            "amount": 1.0,
+            "price": 9.5,
+            "direction": "buy",
+        }
+        for seq in seqs
+    ]
+    return {
+        "ch": "market.btcusdt.trade.detail",
+        "ts": 1790001000000,
+        "tick": {"id": 1, "ts": 1, "data": items},
+    }
+
+
+def error(said: dict[str, Any], text: str) -> dict[str, Any]:
+    return {
+        "status": "error",
+        "ts": 1790001000000,
+        "id": said["id"],
+        "err-code": "bad-request",
+        "err-msg": text,
+    }
+
+
+def go_live(talk: Any, seq: int = 100) -> None:
+    """Every book of the line is live at ``seq``."""
+    talk.hear({"ping": 1})
+    asked = talk.subscribe()
+    for said in [said for said in asked if "req" in said] + talk.pass_time(3, 0.01):
+        if "req" in said:
+            talk.hear(image(said, seq))
+    assert talk.books.live == talk.books.total
+
+
+def sync(talk: Any, key: tuple[str, str]) -> Any:
+    return talk.books.get(*key)
+
+
+def test_every_frame_is_journaled_in_and_out_before_anything_else(talk: Make) -> None:
+    it = talk(BTC)
+    broken = b"not gzip at all"
+    it.hear(broken)
+    it.hear({"ping": 5})
+    assert next(record.payload for record in it.journal.records if record.direction is Direction.IN) == broken
+    it.dialogue.open()
+    said = it.say()
+    assert said == it.journal.sent()
+    assert (said[0].keys(), said[1]["sub"]) == ({"ping"}, "market.btcusdt.mbp.150")
+
+
+def test_a_ping_is_answered_at_once_and_a_pong_remembered(talk: Make) -> None:
+    it = talk(BTC)
+    assert it.hear({"ping": 77}) == b'{"pong":77}'
+    assert it.journal.sent() == []
+    assert it.dialogue.answer(b'{"pong":77}') == b'{"pong":77}'
+    assert it.journal.sent() == [{"pong": 77}]
+    assert not it.stats.pongs
+    it.hear({"pong": 1})
+    assert it.stats.pongs
+
+
+def test_a_book_comes_up_by_ack_request_and_snapshot(talk: Make) -> None:
+    it = talk(BTC)
+    asked = it.subscribe()
+    assert [said.get("req") for said in asked] == ["market.btcusdt.mbp.150"]
+    it.hear(delta("btcusdt", 100, 104))
+    it.hear(image(asked[0], 100))
+    assert sync(it, BTC).valid
+    assert sync(it, BTC).last_seq == 104
+    assert it.stats.acked == {"market.btcusdt.mbp.150"}
+
+
+def test_one_lost_delta_costs_one_book(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    it.hear(delta("btcusdt", 100, 101))
+    it.hear(delta("ethusdt", 100, 103))
+    it.hear(delta("btcusdt", 105, 106))
+    assert not sync(it, BTC).valid
+    assert sync(it, ETH).valid
+    assert sync(it, ETH).last_seq == 103
+    (event,) = it.journal.events("resync")
+    assert event["topic"] == "market.btcusdt.mbp.150"
+    assert (event["cause"], event["last_seq"], event["next_seq"]) == ("seq_gap", 101, 106)
+    (said,) = it.pass_time(0.3)
+    assert said["req"] == "market.btcusdt.mbp.150"
+    it.hear(image(said, 106))
+    assert sync(it, BTC).valid
+    assert it.books.gaps == {"seq_gap": 1}
+
+
+@pytest.mark.parametrize("kind", ["null", "too old", "straddling"])
+def test_a_useless_snapshot_is_asked_for_again_ever_more_slowly(talk: Make, kind: str) -> None:
+    it = talk(BTC)
+    (said,) = it.subscribe()
+    it.hear(delta("btcusdt", 100, 110))
+    begun = it.clock.mono
+    times = []
+    for _ in range(12):
+        reply = image(said, {"null": 1, "too old": 90, "straddling": 105}[kind])
+        if kind == "null":
+            reply["data"] = None
+        it.hear(reply)
+        assert not sync(it, BTC).valid
+        again: list[dict[str, Any]] = []
+        while not again:
+            again = it.pass_time(0.05)
+        (said,) = again
+        times.append((it.clock.mono - begun) / 1e9)
+        begun = it.clock.mono
+    assert times[0] < 0.3
+    assert max(times) < 6, "and never gives up"
+    assert times[-1] > 4
+    it.hear(image(said, 110))
+    assert sync(it, BTC).valid
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again(talk: Make) -> None:
+    it = talk(BTC)
+    (first,) = it.subscribe()
+    again = it.pass_time(6)
+    assert [said["req"] for said in again] == [first["req"]]
+    assert again[0]["id"] != first["id"]
+    assert it.stats.timeouts == 1
+    # The first answer comes late and is good; the second is not needed any more.
+    it.hear(image(first, 100))
+    assert sync(it, BTC).valid
+    it.hear(image(again[0], 100))
+    assert it.pass_time(2) == []
+
+
+def test_requests_of_many_books_keep_their_distance(talk: Make) -> None:
+    it = talk(*((f"s{number}usdt", "mbp.150") for number in range(20)))
+    begun = it.clock.mono
+    go_live(it)
+    sent = [
+        record.mono
+        for record in it.journal.records
+        if record.direction is Direction.OUT and b'"req"' in record.payload
+    ]
+    assert len(sent) == 20
+    assert all(later - sooner >= 100 * MS for sooner, later in itertools.pairwise(sent))
+    assert sent[-1] - begun < 4_000 * MS
+
+
+def test_too_many_requests_is_waited_out(talk: Make) -> None:
+    it = talk(BTC)
+    (said,) = it.subscribe()
+    it.hear(error(said, "429 too many request topic is market.btcusdt.mbp.150"))
+    assert it.pass_time(1.4) == []
+    (again,) = [said for said in it.pass_time(2) if "req" in said]
+    it.hear(image(again, 100))
+    assert sync(it, BTC).valid
+    assert it.stats.refusals == {"busy": 1}
+
+
+def test_a_suspended_symbol_is_tried_slowly(talk: Make) -> None:
+    it = talk(BTC)
+    it.dialogue.open()
+    said = it.say()[-1]
+    it.hear(error(said, "symbol:btcusdt trade not open now "))
+    assert it.pass_time(20) == []
+    said = it.pass_time(20)[0]
+    assert said["sub"] == "market.btcusdt.mbp.150"
+    assert it.journal.events("refused")[0]["reason"] == "not_open"
+
+
+def test_a_wrong_topic_is_given_up_until_reference_data_changes(talk: Make) -> None:
+    it = talk(BTC)
+    it.dialogue.open()
+    said = it.say()[-1]
+    it.hear(error(said, "invalid symbol btcusdt"))
+    assert it.pass_time(700, 1.0) == []
+    assert it.stats.refused == {"market.btcusdt.mbp.150"}
+    it.dialogue.reconsider()
+    assert [said["sub"] for said in it.say()] == ["market.btcusdt.mbp.150"]
+
+
+def test_trouble_of_the_server_is_tried_again(talk: Make) -> None:
+    it = talk(BBO)
+    it.dialogue.open()
+    said = it.say()[-1]
+    it.hear(error(said, "request timeout"))
+    assert [said["sub"] for said in it.pass_time(2)] == ["market.btcusdt.bbo"]
+
+
+def test_an_error_of_nothing_known_is_only_counted(talk: Make) -> None:
+    it = talk(BBO)
+    it.hear(
+        {"status": "error", "ts": 1, "err-code": "bad-request", "err-msg": "not json, is not json string"}
+    )
+    assert it.stats.refusals == {"permanent": 1}
+
+
+def test_missed_trades_are_asked_for_after_a_reconnect_only(talk: Make) -> None:
+    it = talk(TRADES)
+    assert it.subscribe() == []
+    it.dialogue = it.make(recover=True)
+    assert [said["req"] for said in it.subscribe() if "req" in said] == ["market.btcusdt.trade.detail"]
+    it = talk(TRADES, backfill_trades=False)
+    it.dialogue = it.make(recover=True)
+    assert [said for said in it.subscribe() if "req" in said] == []
+
+
+def test_a_dead_book_is_noticed_told_and_subscribed_anew(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    seq = 100
+    for _ in range(100):
+        it.pass_time(0.1)
+        it.hear(delta("btcusdt", seq, seq + 1))
+        it.hear(delta("ethusdt", seq, seq + 1))
+        seq += 1
+    last = it.clock.wall_ns()
+    asked: list[dict[str, Any]] = []
+    eth = seq
+    while not asked:
+        asked = it.pass_time(0.1)
+        it.hear(delta("ethusdt", eth, eth + 1))
+        eth += 1
+    assert asked[0]["req"] == "market.btcusdt.mbp.150"
+    it.hear(image(asked[0], seq + 50, [[9.1, 1.0]]))
+    said: list[dict[str, Any]] = []
+    while not said:
+        said = it.pass_time(0.1)
+        it.hear(delta("ethusdt", eth, eth + 1))
+        eth += 1
+    said += it.pass_time(0.05)
+    assert [next(iter(each)) for each in said] == ["unsub", "sub"]
+    (event,) = it.journal.events("silence")
+    assert event["topics"] == ["market.btcusdt.mbp.150"]
+    assert event["since"] == last
+    assert not sync(it, BTC).valid
+    assert sync(it, ETH).valid
+    it.ack(said[0], "unsub")
+    it.ack(said[1])
+    again = [each for each in it.pass_time(0.3) if "req" in each]
+    it.hear(image(again[0], seq + 60))
+    assert sync(it, BTC).valid
+    assert it.books.gaps == {"silence": 1}
+
+
+def test_a_quiet_book_is_left_in_peace(talk: Make) -> None:
+    it = talk(BTC)
+    go_live(it)
+    for seq in range(100, 200):
+        it.pass_time(0.1)
+        it.hear(delta("btcusdt", seq, seq + 1))
+    (asked,) = it.pass_time(2.5)
+    # A later number, but nothing within the feed's depth has changed.
+    it.hear(image(asked, 900))
+    it.pass_time(3)
+    assert it.journal.events("silence") == []
+    assert [event["topic"] for event in it.journal.events("quiet")] == ["market.btcusdt.mbp.150"]
+    assert sync(it, BTC).valid
+
+
+def test_a_feed_without_requests_is_asked_by_a_second_subscription(talk: Make) -> None:
+    it = talk(BBO, TRADES)
+    it.subscribe()
+    for seq in range(100):
+        it.pass_time(0.1)
+        it.hear(bbo(seq, 9.0 + seq / 1000))
+        it.hear(trades(seq))
+    last = it.clock.wall_ns()
+    said: list[dict[str, Any]] = []
+    seq = 100
+    while not said:
+        said = it.pass_time(0.1)
+        it.hear(trades(seq))
+        seq += 1
+    assert [each["sub"] for each in said] == ["market.btcusdt.bbo"]
+    it.ack(said[0])
+    it.hear(bbo(99, 9.0 + 99 / 1000))
+    assert [event["topic"] for event in it.journal.events("quiet")] == ["market.btcusdt.bbo"]
+    said = []
+    while not said:
+        said = [each for each in it.pass_time(0.1) if "sub" in each]
+        it.hear(trades(seq))
+        seq += 1
+    quiet = it.clock.wall_ns()
+    it.ack(said[0])
+    it.hear(bbo(140, 9.5))
+    (event,) = it.journal.events("silence")
+    assert event["topics"] == ["market.btcusdt.bbo"]
+    assert last < event["since"] < quiet, "what was proven quiet is not missing"
+    assert [next(iter(each)) for each in it.pass_time(0.1)] == ["unsub", "sub"]
+
+
+def test_heartbeats_without_any_data_end_the_line(talk: Make) -> None:
+    it = talk(BBO, TRADES)
+    it.subscribe()
+    for seq in range(100):
+        it.pass_time(0.1)
+        it.hear(bbo(seq, 9.0 + seq / 1000))
+        it.hear(trades(seq))
+    with pytest.raises(LineDown) as caught:
+        for _ in range(100):
+            it.hear({"ping": 1})
+            for said in it.pass_time(0.1):
+                if "sub" in said:
+                    it.ack(said)
+                    it.hear(bbo(500, 9.9))
+    assert caught.value.cause == "silence"
+
+
+def test_nothing_at_all_is_half_open(talk: Make) -> None:
+    it = talk(BBO)
+    it.subscribe()
+    with pytest.raises(LineDown) as caught:
+        it.pass_time(20, heartbeats=False)
+    assert caught.value.cause == "half_open"
+
+
+def test_live_books_are_audited_now_and_then(talk: Make) -> None:
+    it = talk(BTC, audit_interval_s=10)
+    go_live(it)
+    asked = []
+    for number in range(300):
+        it.hear(delta("btcusdt", 100 + number, 101 + number))
+        for said in it.pass_time(0.1):
+            asked.append(said)
+            book = sync(it, BTC)
+            it.hear(image(said, book.last_seq, [[price, size] for price, size in book.book.bids.items()]))
+    assert len(asked) in (2, 3)
+    assert it.books.audits == {"equal": len(asked)}
+
+
+def test_unreadable_frames_are_counted_and_end_the_line_only_in_a_row(talk: Make) -> None:
+    it = talk(BTC, decode_error_limit=5)
+    go_live(it)
+    for _ in range(10):
+        for broken in (
+            b"garbage",
+            gzip.compress(b'{"ch":"market.btcusdt.mbp.150","ts":1,"ti'),
+            gzip.compress(b"{}")[:-3],
+        ):
+            it.hear(broken)
+        it.hear({"ping": 1})
+    assert it.stats.decode_errors == 30
+    it.hear(delta("btcusdt", 300, 301))
+    assert it.journal.events("resync")[0]["cause"] == "decode_error"
+    with pytest.raises(LineDown) as caught:
+        for _ in range(5):
+            it.hear(b"garbage")
+    assert caught.value.cause == "decode_error"
+
+
+def test_a_mistake_of_ours_in_one_frame_costs_that_frame(talk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = talk(BTC)
+    go_live(it)
+
+    def fail(*args: object) -> None:
+        raise KeyError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(it.books.add(it.topics["market.btcusdt.mbp.150"])), "delta", fail)
+        it.hear(delta("btcusdt", 100, 101))
+    assert it.stats.decode_errors == 1
+    it.hear(delta("btcusdt", 101, 102))
+    assert it.journal.events("resync")[0]["cause"] == "decode_error"
+
+
+def test_a_shed_frame_is_not_applied(talk: Make) -> None:
+    it = talk(BTC)
+    go_live(it)
+    it.journal.full = True
+    it.hear(delta("btcusdt", 100, 101))
+    it.journal.full = False
+    assert it.stats.shed == 1
+    assert sync(it, BTC).last_seq == 100
+    it.hear(delta("btcusdt", 101, 102))
+    assert it.journal.events("resync")[0]["cause"] == "shed"
+
+
+def test_unknown_messages_and_foreign_topics_do_no_harm(talk: Make) -> None:
+    it = talk(BTC)
+    go_live(it)
+    it.hear(
+        {
+            "ch": "market.xrpusdt.mbp.150",
+            "ts": 1,
+            "tick": {"seqNum": 2, "prevSeqNum": 1, "bids": [], "asks": []},
+        }
+    )
+    it.hear({"hello": "world"})
+    it.hear(trades(1, 2))
+    it.hear({"id": "nobody", "rep": "market.btcusdt.kline.1min", "status": "ok", "ts": 1, "data": []})
+    it.hear({"id": "nobody", "subbed": "market.xrpusdt.bbo", "status": "ok", "ts": 1})
+    assert it.stats.unknown == 1
+    assert it.stats.decode_errors == 0
+    assert sync(it, BTC).valid
+
+
+def test_text_frames_are_taken_too(talk: Make) -> None:
+    it = talk(BTC)
+    pong = it.dialogue.receive('{"ping":9}', it.clock.wall_ns(), it.clock.mono_ns())
+    assert pong == b'{"pong":9}'
+    it.dialogue.receive("{", it.clock.wall_ns(), it.clock.mono_ns())
+    assert it.stats.decode_errors == 1

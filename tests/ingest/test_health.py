@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bookreel.ingest.health import CHECK_INTERVAL_S, Finding, HealthSettings, LineHealth, Pace
+
+MS = 1_000_000
+S = 1_000_000_000
+T0 = 100 * S
+SETTINGS = HealthSettings(floor_ns=2 * S, factor=2.0, unknown_ns=10 * S, cap_ns=600 * S, half_open_ns=15 * S)
+
+
+class Watch:
+    """A line's health on a time of its own, checked as often as the session does."""
+
+    def __init__(self, *topics: str, sequenced: bool = False, pongs: bool = False) -> None:
+        self.now = T0
+        self.paces: dict[str, Pace] = {}
+        self.health = LineHealth(SETTINGS, T0, paces=self.paces, pongs=pongs)
+        for topic in topics:
+            self.health.acked(topic, T0, T0, T0, sequenced=sequenced)
+
+    def speak(self, topic: str, payload: bytes = b"x") -> Finding | None:
+        return self.health.data(topic, self.now, self.now, payload)
+
+    def wait(self, seconds: float, *, heartbeats: bool = True) -> list[Finding]:
+        """Let time pass in silence."""
+        found: list[Finding] = []
+        end = self.now + round(seconds * S)
+        while self.now < end:
+            self.now += round(CHECK_INTERVAL_S * S)
+            if heartbeats:
+                self.health.any_at = self.now
+            found += self.health.check(self.now)
+        return found
+
+    def stream(self, topic: str, seconds: float, every_s: float) -> list[Finding]:
+        """The topic speaks at a steady pace."""
+        found: list[Finding] = []
+        for _ in range(round(seconds / every_s)):
+            found += self.wait(every_s) if every_s >= CHECK_INTERVAL_S else self.step(every_s)
+            finding = self.speak(topic)
+            found += [finding] if finding else []
+        return found
+
+    def step(self, seconds: float) -> list[Finding]:
+        self.now += round(seconds * S)
+        return self.health.check(self.now)
+
+    def kinds(self, found: list[Finding]) -> list[str]:
+        return [finding.kind for finding in found]
+
+
+def test_a_brisk_stream_is_asked_about_after_the_floor() -> None:
+    watch = Watch("a")
+    assert watch.stream("a", 20, 0.1) == []
+    assert watch.wait(1.9) == []
+    assert watch.wait(0.6) == [Finding("ask", "a")]
+
+
+def test_a_slow_stream_is_given_its_own_time() -> None:
+    watch = Watch("a")
+    assert watch.stream("a", 200, 5.0) == []
+    assert watch.wait(9.9) == []
+    assert watch.kinds(watch.wait(2)) == ["ask"]
+
+
+def test_an_unknown_stream_is_given_time() -> None:
+    watch = Watch("a")
+    assert watch.wait(9.9) == []
+    assert watch.kinds(watch.wait(1)) == ["ask"]
+
+
+def test_quiet_doubles_the_patience_and_data_resets_it() -> None:
+    watch = Watch("a")
+    watch.stream("a", 20, 0.1)
+    pauses = []
+    for _ in range(5):
+        begun = watch.now
+        while not watch.wait(CHECK_INTERVAL_S):
+            pass
+        pauses.append(round((watch.now - begun) / S))
+        assert watch.health.answered("a", watch.now, watch.now, newer=False) == Finding("quiet", "a")
+    assert pauses == [2, 4, 8, 16, 32]
+    # The long pause is a usual one now, and forgotten while the stream speaks.
+    watch.speak("a")
+    watch.stream("a", 40, 0.1)
+    assert watch.kinds(watch.wait(3)) == ["ask"]
+
+
+def test_patience_has_a_cap() -> None:
+    watch = Watch("a")
+    watch.stream("a", 20, 0.1)
+    for _ in range(14):
+        begun = watch.now
+        while not watch.wait(CHECK_INTERVAL_S):
+            pass
+        assert watch.now - begun <= 601 * S
+        watch.health.answered("a", watch.now, watch.now, newer=False)
+
+
+def test_a_newer_answer_and_no_push_is_death() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    last = watch.now
+    assert watch.kinds(watch.wait(2.5)) == ["ask"]
+    watch.speak("b")
+    watch.speak("b")
+    assert watch.health.answered("a", watch.now, watch.now, newer=True) is None
+    assert watch.wait(0.9) == []
+    assert watch.wait(0.5) == [Finding("dead", "a", since=last)]
+    assert watch.wait(5) == [], "told once"
+
+
+def test_a_push_saves_a_stream_whose_answer_was_newer() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    watch.wait(2.5)
+    watch.health.answered("a", watch.now, watch.now, newer=True)
+    watch.wait(0.5)
+    assert watch.speak("a") is None
+    assert watch.wait(1.5) == []
+
+
+def test_no_answer_is_death() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    last = watch.now
+    watch.wait(2.5)
+    watch.speak("b")
+    assert watch.health.unanswered("a", watch.now) == Finding("dead", "a", since=last)
+    assert watch.health.unanswered("a", watch.now) is None
+
+
+def test_a_renewed_stream_that_dies_again_is_given_longer_each_time() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    waits = []
+    for _ in range(4):
+        begun = watch.now
+        while Finding("ask", "a") not in watch.wait(CHECK_INTERVAL_S):
+            pass
+        waits.append(round((watch.now - begun) / S))
+        watch.speak("b")
+        assert watch.health.unanswered("a", watch.now) is not None
+        watch.health.acked("a", watch.now, watch.now, watch.now, sequenced=False)
+        assert watch.speak("a") is None, "the venue's last message, sent again, is no proof of life"
+    assert waits == [2, 4, 8, 16]
+
+
+def test_all_of_a_line_is_dead_if_nothing_else_came() -> None:
+    watch = Watch("a", "b")
+    for _ in range(200):
+        watch.stream("a", 0.1, 0.1)
+        watch.speak("b")
+    watch.wait(2.5)
+    watch.health.answered("a", watch.now, watch.now, newer=True)
+    assert watch.kinds(watch.wait(1.5)) == ["silence"]
+
+
+def test_one_unanswered_question_does_not_condemn_the_line_but_two_do() -> None:
+    watch = Watch("a", "b", "c")
+    for _ in range(200):
+        watch.stream("a", 0.1, 0.1)
+        watch.speak("b")
+        watch.speak("c")
+    assert watch.kinds(watch.wait(2.5)) == ["ask", "ask", "ask"]
+    first = watch.health.unanswered("a", watch.now)
+    second = watch.health.unanswered("b", watch.now)
+    assert first is not None
+    assert second is not None
+    assert (first.kind, second.kind) == ("dead", "silence")
+
+
+def test_a_stream_that_is_back_while_the_answer_is_overdue_has_a_hole() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    last = watch.now
+    assert watch.kinds(watch.wait(4)) == ["ask"]
+    assert watch.speak("a") == Finding("hole", "a", since=last)
+
+
+def test_a_stream_that_is_back_before_the_answer_could_come_has_none() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    assert watch.kinds(watch.wait(2.25)) == ["ask"]
+    assert watch.speak("a") is None
+
+
+def test_a_chain_tells_by_itself_whether_there_is_a_hole() -> None:
+    watch = Watch("a", "b", sequenced=True)
+    watch.stream("a", 20, 0.1)
+    assert watch.kinds(watch.wait(4)) == ["ask"]
+    assert watch.speak("a") is None
+
+
+def test_where_nothing_can_be_requested_the_resent_message_is_compared() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    watch.speak("a", b"last")
+    last = watch.now
+    watch.wait(2.5)
+    watch.health.acked("a", watch.now, watch.now, watch.now, sequenced=False)
+    assert watch.speak("a", b"resent") == Finding("compare", "a", since=last, before=b"last")
+    dead = watch.health.answered("a", watch.now, watch.now, newer=True, since=last)
+    assert dead is not None
+    assert (dead.kind, dead.since) in {("dead", last), ("silence", 0)}
+
+
+def test_a_resent_message_that_is_known_means_quiet() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    watch.wait(2.5)
+    watch.health.acked("a", watch.now, watch.now, watch.now, sequenced=False)
+    assert watch.speak("a") is not None
+    assert watch.health.answered("a", watch.now, watch.now, newer=False) == Finding("quiet", "a")
+
+
+def test_nothing_resent_is_death() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    watch.wait(2.5)
+    watch.health.acked("a", watch.now, watch.now, watch.now, sequenced=False)
+    watch.speak("b")
+    watch.speak("b")
+    assert watch.kinds(watch.wait(1.5)) == ["dead"]
+
+
+def test_heartbeats_are_no_data_and_their_absence_is_half_open() -> None:
+    watch = Watch("a")
+    watch.stream("a", 20, 0.1)
+    assert "ask" in watch.kinds(watch.wait(14, heartbeats=True))
+    assert watch.kinds(watch.wait(15.5, heartbeats=False))[-1] == "half_open"
+
+
+def test_half_open_is_found_soon_where_the_venue_answers_pings() -> None:
+    watch = Watch("a", pongs=True)
+    watch.stream("a", 20, 0.1)
+    begun = watch.now
+    found = watch.wait(2.5, heartbeats=False)
+    assert watch.kinds(found)[0] == "ping"
+    while not (found := watch.wait(CHECK_INTERVAL_S, heartbeats=False)):
+        pass
+    assert watch.kinds(found) == ["half_open"]
+    assert watch.now - begun <= 5 * S
+
+
+def test_a_pong_keeps_a_quiet_line_up() -> None:
+    watch = Watch("a", pongs=True)
+    for _ in range(20):
+        found = watch.wait(6, heartbeats=False)
+        assert "ping" in watch.kinds(found)
+        assert "half_open" not in watch.kinds(found)
+        watch.health.any_at = watch.now
+
+
+def test_late_checks_excuse_the_silence() -> None:
+    watch = Watch("a")
+    watch.stream("a", 20, 0.1)
+    watch.now += 3600 * S
+    assert watch.health.check(watch.now) == []
+    assert watch.wait(1.5) == []
+    assert watch.kinds(watch.wait(1)) == ["ask"]
+
+
+def test_what_was_learned_outlives_the_connection() -> None:
+    watch = Watch("a")
+    watch.stream("a", 20, 0.1)
+    watch.health = LineHealth(SETTINGS, watch.now, paces=watch.paces)
+    watch.health.acked("a", watch.now, watch.now, watch.now, sequenced=False)
+    assert watch.kinds(watch.wait(2.5)) == ["ask"]
+
+
+def test_a_stream_that_ended_is_not_watched() -> None:
+    watch = Watch("a")
+    watch.stream("a", 20, 0.1)
+    watch.health.ended("a")
+    assert watch.wait(60) == []
+    assert watch.speak("a") is None
+    assert watch.speak("never subscribed") is None
+
+
+@pytest.mark.parametrize("mean_s", [0.05, 0.5, 3.0, 30.0])
+def test_a_market_of_chance_raises_no_alarm_as_long_as_questions_are_answered(mean_s: float) -> None:
+    rng = random.Random(int(mean_s * 100))
+    watch = Watch("a", "b")
+    answer_at = 0
+    questions = 0
+    for _ in range(3000):
+        due = watch.now + max(MS, round(rng.expovariate(1 / mean_s) * S))
+        while watch.now < due:
+            watch.now = min(due, watch.now + 250 * MS)
+            watch.health.any_at = watch.now
+            if answer_at and watch.now >= answer_at:
+                watch.health.answered("a", watch.now, watch.now, newer=False)
+                watch.health.answered("b", watch.now, watch.now, newer=False)
+                answer_at = 0
+            for finding in watch.health.check(watch.now):
+                assert finding.kind == "ask"
+                questions += 1
+                answer_at = answer_at or watch.now + 200 * MS
+        assert watch.speak("a") is None
+    assert questions < 400
