@@ -32,7 +32,7 @@ AS_OF_SAMPLES: Final = 200
 """Books asked for by instant; all are compared by sequence number."""
 
 STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence"})
-CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open", "silence"})
+CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open"})
 
 Stream: TypeAlias = tuple[str, str]
 """(symbol, feed)"""

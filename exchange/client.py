@@ -77,7 +77,7 @@ class Chain:
 class Stream:
     """A topic on a socket. ``fault`` is what waits for its next frame; ``held`` a frame that will come late."""
 
-    __slots__ = ("chain", "channel", "client", "fault", "held", "muted_until_ns")
+    __slots__ = ("chain", "channel", "client", "fault", "held", "muted_told", "muted_until_ns")
 
     def __init__(self, client: Client, channel: Channel, chain: Chain | None) -> None:
         self.client = client
@@ -86,6 +86,8 @@ class Stream:
         self.fault: str | None = None
         self.held: Frame | None = None
         self.muted_until_ns = 0
+        self.muted_told = False
+        """Whether something was withheld already."""
 
 
 class Client:

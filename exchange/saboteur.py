@@ -129,19 +129,7 @@ class Saboteur:
             whole = pending.topic is None and rng.random() < 0.4
             for stream in client.streams.values() if whole else (chosen,):
                 stream.muted_until_ns = max(stream.muted_until_ns, until_ns)
-            topic = chosen.channel.feed.topic
-            if whole:
-                self._truth.fault("silence", client.number, client.path, until=until_ns, note="every topic")
-            else:
-                self._truth.fault(
-                    "silence",
-                    client.number,
-                    client.path,
-                    symbol=topic.symbol,
-                    feed=topic.feed,
-                    topic=topic.text,
-                    until=until_ns,
-                )
+                stream.muted_told = False
 
     # -- frames ----------------------------------------------------------------------------------------------------
 
@@ -150,6 +138,10 @@ class Saboteur:
         if stream.muted_until_ns:
             if now_ns < stream.muted_until_ns:
                 stream.held = None
+                # A stream that had nothing to say was not harmed: the fault is told with the first frame withheld.
+                if not stream.muted_told:
+                    stream.muted_told = True
+                    self._tell("silence", stream, frame, until=stream.muted_until_ns)
                 if stream.chain is not None:
                     stream.chain.broke(frame, now_ns)
                 return
@@ -201,7 +193,9 @@ class Saboteur:
         spoiled[at] ^= 1 << self._rng.randrange(8)
         return bytes(spoiled), "wrong checksum"
 
-    def _tell(self, kind: str, stream: Stream, frame: Frame, note: str | None = None) -> None:
+    def _tell(
+        self, kind: str, stream: Stream, frame: Frame, note: str | None = None, until: int | None = None
+    ) -> None:
         topic = stream.channel.feed.topic
         self._truth.fault(
             kind,
@@ -212,6 +206,7 @@ class Saboteur:
             topic=topic.text,
             seq=frame.seq,
             prev_seq=frame.prev_seq,
+            until=until,
             note=note,
         )
 

@@ -289,8 +289,8 @@ class Normalizer:
             self.counts["foreign"] += 1
             if sync is not None:
                 return
+        stream.spoke(record.ts_recv)
         if sync is None:
-            stream.last_ts = record.ts_recv
             self._plain(events, stream, record)
             return
         for event in events:

@@ -24,7 +24,7 @@ SORT_KEYS: Final = ("symbol", "ts_recv", "pos")
 FRAME_KINDS: Final = "ping, pong, sub, unsub, req, ack, data, reply, error, reference, unknown, undecodable"
 """What the column ``kind`` of ``frames`` can hold."""
 
-_COMMON: Final = {
+_COMMON: Final[dict[str, tuple[pa.DataType, str]]] = {
     "ts_event": (TIME, "venue's time of the event"),
     "ts_recv": (TIME, "local wall clock when the frame was received"),
     "venue": (pa.string(), "venue's name"),
@@ -32,7 +32,7 @@ _COMMON: Final = {
     "pos": (pa.int64(), "journal position of the frame"),
 }
 
-_FURTHER: Final = {
+_FURTHER: Final[dict[str, dict[str, tuple[pa.DataType, str]]]] = {
     "frames": {
         "conn": (pa.string(), "line, such as feed-0"),
         "direction": (pa.string(), "in, out"),

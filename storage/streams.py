@@ -15,15 +15,18 @@ So a hole begins here in one of these ways, always with the last instant that is
 ====================================  ====================================  ==============================
 what the journal says                 which streams                         start
 ====================================  ====================================  ==============================
-``disconnect``, or a new connect      all on the line                       line's last frame
+``disconnect``, or a new connect      all on the line                       line's last frame (*)
 ``silence``                           those named                           stream's last message
 frame that cannot be read             the one it names, else all on the     line's last good frame
                                       line
 damaged journal, ``shed``             all on any line                       record before
-``start`` without a ``stop``          all on any line                       record before it
-``stop``, unsub, ``operator``         these have *ended*: no hole until     line's last frame (unsub: its ack)
-disconnect                            they are subscribed again
+``start`` without a ``stop``          all on any line                       record before it (*)
+``stop``, unsub, ``operator``         these have *ended*: no hole until     line's last frame (*)
+disconnect                            they are subscribed again             (unsub: its ack)
 ====================================  ====================================  ==============================
+
+(*) TCP keeps order: what a living stream sent before the line's last frame was received. But a stream that had
+been silent for longer than its own pace explains may have been dead; its hole begins with its own last message.
 
 A hole that is open already keeps its cause and start, so that one real hole is one row.
 """
@@ -43,6 +46,15 @@ __all__ = ["Line", "LineState", "Run", "Stream", "StreamState", "Streams"]
 
 REQUESTS_MAX: Final = 1024
 """Unanswered requests remembered for each line; older ones stay without a topic when they are refused."""
+
+PAUSES: Final = 2.0
+"""A stream silent for so many times its longest usual pause may be dead..."""
+
+PAUSE_FLOOR_NS: Final = 500_000_000
+"""...but not sooner than this."""
+
+_PAUSE_MEMORY: Final = 64
+"""Messages after which a third of the longest pause is left."""
 
 _INT64: Final = 2**63
 
@@ -83,6 +95,7 @@ class StreamState(msgspec.Struct):
     first: int | None
     since: int
     last_ts: int
+    pause: int
     last_seq: int | None
     keyframe_ts: int
     gap: OpenGap | None
@@ -129,6 +142,7 @@ class Stream:
         "last_seq",
         "last_ts",
         "line",
+        "pause",
         "run",
         "since",
         "suspicion",
@@ -148,6 +162,8 @@ class Stream:
         self.first: int | None = None
         self.since = 0
         self.last_ts = 0
+        # The longest usual pause between two messages, ns.
+        self.pause = 0
         self.last_seq: int | None = None
         self.keyframe_ts = 0
         # A plain stream's hole; of a sequenced one only a hole from before its first run.
@@ -159,6 +175,19 @@ class Stream:
     def hole(self) -> OpenGap | None:
         """What is missing now, also where the stream has ended."""
         return self.sync.gap if self.sync is not None and self.sync.gap is not None else self.gap
+
+    def spoke(self, ts_recv: int) -> None:
+        """A message came. The hot path."""
+        pause = ts_recv - self.last_ts
+        scale = self.pause
+        self.pause = pause if pause > scale else scale - (scale - pause) // _PAUSE_MEMORY
+        self.last_ts = ts_recv
+
+    def good_until(self, ts_good: int) -> int:
+        """Until when it was good, given that its line was until ``ts_good``."""
+        last_ts = self.last_ts if self.sync is None else self.sync.last_ts
+        explained = max(PAUSE_FLOOR_NS, PAUSES * self.pause)
+        return last_ts if ts_good - last_ts > explained else ts_good
 
 
 class Streams:
@@ -194,7 +223,9 @@ class Streams:
         """A line's connection is gone."""
         line = self._lines.pop(conn, None)
         for stream in self._on(line):
-            self._leave(stream, cause, line.last_ts if line is not None else stream.last_ts)
+            self._leave(
+                stream, cause, stream.good_until(line.last_ts if line is not None else stream.last_ts)
+            )
 
     def stopped(self) -> None:
         """The recorder stopped in order."""
@@ -204,7 +235,7 @@ class Streams:
     def crashed(self, ts_good: int) -> None:
         """The recorder died after its record of ``ts_good``."""
         for stream in self._covered():
-            self._leave(stream, "crash_tail", ts_good)
+            self._leave(stream, "crash_tail", stream.good_until(ts_good))
         self._lines.clear()
 
     # Subscriptions
@@ -323,6 +354,7 @@ class Streams:
                 first=stream.first,
                 since=stream.since,
                 last_ts=stream.last_ts,
+                pause=stream.pause,
                 last_seq=stream.last_seq,
                 keyframe_ts=stream.keyframe_ts,
                 gap=stream.gap,
@@ -348,6 +380,7 @@ class Streams:
             stream.first = kept.first
             stream.since = kept.since
             stream.last_ts = kept.last_ts
+            stream.pause = kept.pause
             stream.last_seq = kept.last_seq
             stream.keyframe_ts = kept.keyframe_ts
             stream.gap = kept.gap
