@@ -303,7 +303,7 @@ class Streams:
         sync = stream.sync
         assert sync is not None, "only a sequenced stream adopts a snapshot"
         if sync.closed is not None:
-            self._closed(sync.closed, pos, ts_recv)
+            self._report(sync.closed, pos, ts_recv)
         elif stream.gap is not None:
             self._close(stream, pos, ts_recv, sync.last_seq)
         stream.gap = None
@@ -418,7 +418,7 @@ class Streams:
     def _run(self, stream: Stream, pos: int, ts_recv: int) -> None:
         stream.run = pos
         stream.since = stream.last_ts = ts_recv
-        if stream.first is None:
+        if stream.first is None or ts_recv < stream.first:
             stream.first = ts_recv
 
     def _leave(self, stream: Stream, cause: Cause, ts_good: int) -> None:
@@ -449,7 +449,12 @@ class Streams:
     def _close(self, stream: Stream, pos: int, ts_recv: int, seq: int | None) -> None:
         assert stream.gap is not None, "only an open hole can end"
         gap, stream.gap = stream.gap, None
-        self._closed(_gap(stream, gap, seq, ts_recv, pos), pos, ts_recv)
+        self._report(_gap(stream, gap, seq, ts_recv, pos), pos, ts_recv)
+
+    def _report(self, gap: Gap, pos: int, ts_recv: int) -> None:
+        # An older capture taken in after newer data: the time between them was never meant to be covered.
+        if gap.cause != "operator" or gap.end is None or gap.end > gap.start:
+            self._closed(gap, pos, ts_recv)
 
 
 def _gap(stream: Stream, hole: OpenGap | None, seq: int | None, end: int | None, pos: int | None) -> Gap:

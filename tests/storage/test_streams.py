@@ -280,3 +280,42 @@ def test_a_checkpoint_gives_the_same_streams() -> None:
     assert other.streams.checkpoint() == saved
     assert other.streams.open_gaps() == rig.streams.open_gaps()
     assert other.streams.find(BBO).line is other.streams.line("ws-0", 1, 99)
+
+
+SECOND = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("pause", "silent", "start"),
+    [
+        # A brisk stream that had stopped may have been dead; its hole begins with its last message.
+        (SECOND // 10, 2 * SECOND, 0),
+        # For a slow one the same silence is nothing unusual: the line's last frame counts.
+        (5 * SECOND, 2 * SECOND, 2 * SECOND),
+        # So it is for a brisk one that spoke just now.
+        (SECOND // 10, SECOND // 5, SECOND // 5),
+    ],
+)
+def test_a_hole_begins_where_the_stream_was_last_known_to_live(pause: int, silent: int, start: int) -> None:
+    rig = Rig()
+    line = rig.line(SECOND)
+    rig.streams.subscribed(BBO, line, 1, SECOND)
+    stream = rig.streams.find(BBO)
+    last = SECOND
+    for _ in range(10):
+        last += pause
+        stream.spoke(last)
+    line.last_ts = last + silent
+    rig.streams.disconnected("ws-0", "disconnect")
+    (gap,) = rig.streams.open_gaps()
+    assert gap.start == last + start
+
+
+def test_an_older_capture_after_newer_data_makes_no_hole() -> None:
+    rig = Rig()
+    rig.streams.subscribed(BBO, rig.line(100), 1, 100)
+    rig.line(200)
+    rig.streams.stopped()
+    rig.streams.subscribed(BBO, rig.line(10, "import-0"), 5, 10)
+    assert rig.closed == []
+    assert rig.streams.runs()[0].first == 10
