@@ -13,6 +13,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Collection
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ from bookreel.storage.errors import Unsettled
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest, SegmentEntry
-from bookreel.storage.normalize import Normalizer
+from bookreel.storage.normalize import BadState, Normalizer
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 
@@ -51,6 +52,7 @@ class Tail:
         self._tables = frozenset(tables) | {"gaps"}
         self._manifest: Manifest | None = None
         self._base: str | None = None
+        self._missed: str | None = None
         self._readers: dict[str, SegmentReader] = {}
         self._finished: set[str] = set()
         self._rows: dict[str, dict[str, list[pa.Table]]] = {}
@@ -89,24 +91,47 @@ class Tail:
             if name in self._finished:
                 self._forget_sealed(manifest)
             else:
-                self._begin(sealed, None if sealed is None else (self._root / sealed.state).read_bytes())
+                self._begin(sealed, None if sealed is None else self._state_after(sealed))
             self._base = name
         unsealed = [segment for segment in segments if not manifest.sealed(segment.name)]
         for index, segment in enumerate(unsealed):
             if segment.name not in self._finished:
                 self._read(segment, closed=index + 1 < len(unsealed))
 
+    def _state_after(self, sealed: SegmentEntry) -> bytes | None:
+        """The checkpoint after a sealed segment; None where it is lost or damaged.
+
+        Raises FileNotFoundError at the first miss: a sealer that is at work removes the one before its newest.
+        """
+        try:
+            state = (self._root / sealed.state).read_bytes()
+            return state if sha256(state).hexdigest() == sealed.state_sha256 else None
+        except FileNotFoundError:
+            if self._missed == sealed.segment:
+                return None
+            self._missed = sealed.segment
+            raise
+
     def _begin(self, sealed: SegmentEntry | None, state: bytes | None) -> None:
         """Forget everything and go on from the end of the newest sealed segment (None: from the beginning)."""
         self.close()
         self._rows.clear()
         self._finished.clear()
-        self._last_ts = None if sealed is None else sealed.ts_max
+        known = [] if sealed is None or self._manifest is None else self._manifest.segments
+        self._last_ts = max((entry.ts_max for entry in known if entry.ts_max is not None), default=None)
         self._base = None if sealed is None else sealed.segment
-        if state is None:
-            self._normalizer = Normalizer(self._venue, tables=self._tables)
-        else:
-            self._normalizer = Normalizer.restore(self._venue, state, tables=self._tables)
+        self._normalizer = Normalizer(self._venue, tables=self._tables)
+        if sealed is None:
+            return
+        try:
+            if state is not None:
+                self._normalizer = Normalizer.restore(self._venue, state, tables=self._tables)
+                return
+        except BadState:
+            pass
+        # As the sealer does: every stream goes on after a hole, and what is sealed stays readable.
+        if self._last_ts is not None:
+            self._normalizer.forget(self._last_ts)
 
     def _forget_sealed(self, manifest: Manifest) -> None:
         """The newest sealed segments were read to their end here: only their rows are of no use any more."""

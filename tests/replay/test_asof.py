@@ -125,6 +125,25 @@ def test_a_pushed_book_replaces_the_one_before(record: Record) -> None:
         assert rows["bid_price"].to_pylist() == [[99.0], [98.0]]
 
 
+def test_a_clock_that_steps_back_does_not_mix_up_deltas(record: Record) -> None:
+    """A sealed file is sorted by receive time, a book follows the journal."""
+    recording = record()
+    recording.connect(1, "market.btcusdt.mbp.150")
+    recording.snapshot(3, 10, [[98, 5]], [[102, 5]])
+    recording.delta(5, 10, 11, [[98, 6]])
+    recording.delta(4.5, 11, 12, [[98, 7]])
+    recording.delta(6, 12, 13, [[97, 1]])
+    recording.rotate()
+    recording.seal()
+    with Archive(recording.path) as archive:
+        assert archive.book("btcusdt", recording.at(6)).bids == [(98.0, 7.0), (97.0, 1.0)]
+        assert archive.bbo("btcusdt", 0, recording.at(7))["bid_size"].to_pylist() == [5.0, 6.0, 7.0, 7.0]
+        rows = archive.sql(
+            "select price, size from book_at('btcusdt', ?) where side = 'bid'", [recording.at(6)]
+        )
+        assert rows.fetchall() == [(98.0, 7.0), (97.0, 1.0)]
+
+
 def test_wrong_questions_say_what_would_be_right(holed: tuple[Any, Archive]) -> None:
     recording, archive = holed
     with pytest.raises(NoSuchSymbol, match="did you mean btcusdt"):

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from bookreel.storage.errors import NotAnArchive
@@ -19,8 +20,6 @@ def trades(tail: Tail, archive: Any) -> list[int]:
     """Every stored trade number, sealed and not."""
     contents = tail.look(["trades"])
     found: list[int] = []
-    import pyarrow.parquet as pq
-
     for path in contents.paths("trades"):
         found += pq.read_table(path, columns=["trade_seq"])["trade_seq"].to_pylist()
     return found + contents.tail["trades"]["trade_seq"].to_pylist()
@@ -144,3 +143,22 @@ def test_an_open_gap_is_a_row_without_end(record: Record) -> None:
     recording.flush()
     (gap,) = Tail(recording.path).look().tail["gaps"].drop_columns(["ts_recv", "start"]).to_pylist()
     assert (gap["feed"], gap["cause"], gap["end"]) == ("trade.detail", "disconnect", None)
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_what_is_sealed_stays_readable_without_the_checkpoint(record: Record, how: str) -> None:
+    recording = record()
+    recording.connect(1, *TOPICS, conn="ws-0")
+    recording.trade(2, 1, 100.0)
+    recording.rotate()
+    recording.seal()
+    (state,) = (recording.path / "state").glob("*.state")
+    state.unlink()
+    if how == "damaged":
+        state.write_bytes(b"not a checkpoint")
+    recording.trade(3, 2, 100.0)
+    recording.flush()
+    tail = Tail(recording.path)
+    assert trades(tail, recording) == [1, 2]
+    (gap,) = tail.look().tail["gaps"]["cause"].to_pylist()
+    assert gap == "corrupt"
