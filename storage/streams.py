@@ -400,6 +400,7 @@ class Streams:
         """The stream is on ``line`` from record ``pos`` on."""
         moved = stream.line is not None and stream.line is not line
         stream.line = line
+        stream.last_ts = ts_recv
         stream.ended = False
         if self.forgotten is not None and stream.first is None and stream.gap is None:
             stream.gap = OpenGap(line.conn, None, "corrupt", None, None, self.forgotten)

@@ -319,3 +319,12 @@ def test_an_older_capture_after_newer_data_makes_no_hole() -> None:
     rig.streams.subscribed(BBO, rig.line(10, "import-0"), 5, 10)
     assert rig.closed == []
     assert rig.streams.runs()[0].first == 10
+
+
+def test_time_off_a_line_is_no_pause() -> None:
+    rig = Rig()
+    line = rig.line(SECOND)
+    rig.streams.subscribed(MBP, line, 1, 1000 * SECOND)
+    stream = rig.streams.find(MBP)
+    stream.spoke(1000 * SECOND + 5)
+    assert stream.pause == 5
