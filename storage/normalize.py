@@ -289,7 +289,8 @@ class Normalizer:
             self.counts["foreign"] += 1
             if sync is not None:
                 return
-        stream.spoke(record.ts_recv)
+        stream.pace.spoke(record.ts_recv)
+        line.data.spoke(record.ts_recv)
         if sync is None:
             self._plain(events, stream, record)
             return

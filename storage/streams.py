@@ -27,6 +27,7 @@ disconnect                            they are subscribed again             (uns
 
 (*) TCP keeps order: what a living stream sent before the line's last frame was received. But a stream that had
 been silent for longer than its own pace explains may have been dead; its hole begins with its own last message.
+In the same way a line that brought heartbeats only proves nothing after its last data.
 
 A hole that is open already keeps its cause and start, so that one real hole is one row.
 """
@@ -74,6 +75,25 @@ class Run(msgspec.Struct, frozen=True):
     end: int | None
 
 
+class Pace(msgspec.Struct):
+    """How often something speaks: when it last did (receive time, ns), and its longest usual pause (ns)."""
+
+    last_ts: int = 0
+    pause: int = 0
+
+    def spoke(self, ts_recv: int) -> None:
+        """It spoke. The hot path."""
+        pause = ts_recv - self.last_ts
+        scale = self.pause
+        self.pause = pause if pause > scale else scale - (scale - pause) // _PAUSE_MEMORY
+        self.last_ts = ts_recv
+
+    def good_until(self, ts_good: int) -> int:
+        """Until when it was certainly alive, if nothing else speaks against ``ts_good``."""
+        explained = max(PAUSE_FLOOR_NS, PAUSES * self.pause)
+        return self.last_ts if ts_good - self.last_ts > explained else ts_good
+
+
 class LineState(msgspec.Struct):
     """A :class:`Line` for a checkpoint."""
 
@@ -81,6 +101,7 @@ class LineState(msgspec.Struct):
     epoch: int
     last_ts: int
     good_ts: int
+    data: Pace
     requests: list[tuple[RequestId, Topic]]
 
 
@@ -94,8 +115,7 @@ class StreamState(msgspec.Struct):
     run: int | None
     first: int | None
     since: int
-    last_ts: int
-    pause: int
+    pace: Pace
     last_seq: int | None
     keyframe_ts: int
     gap: OpenGap | None
@@ -105,16 +125,17 @@ class StreamState(msgspec.Struct):
 
 class Line:
     """One connection of a line. ``last_ts``: receive time (ns) of its last frame; ``good_ts``: of the last one that
-    could be read.
+    could be read; ``data``: the pace of its data.
     """
 
-    __slots__ = ("conn", "epoch", "good_ts", "last_ts", "requests")
+    __slots__ = ("conn", "data", "epoch", "good_ts", "last_ts", "requests")
 
     def __init__(self, conn: str, epoch: int, ts_recv: int) -> None:
         self.conn = conn
         self.epoch = epoch
         self.last_ts = ts_recv
         self.good_ts = ts_recv
+        self.data = Pace(ts_recv)
         self.requests: dict[RequestId, Topic] = {}
 
     def asked(self, request_id: RequestId, topic: Topic) -> None:
@@ -140,9 +161,8 @@ class Stream:
         "gap",
         "keyframe_ts",
         "last_seq",
-        "last_ts",
         "line",
-        "pause",
+        "pace",
         "run",
         "since",
         "suspicion",
@@ -161,9 +181,7 @@ class Stream:
         self.run: int | None = None
         self.first: int | None = None
         self.since = 0
-        self.last_ts = 0
-        # The longest usual pause between two messages, ns.
-        self.pause = 0
+        self.pace = Pace()
         self.last_seq: int | None = None
         self.keyframe_ts = 0
         # A plain stream's hole; of a sequenced one only a hole from before its first run.
@@ -175,19 +193,6 @@ class Stream:
     def hole(self) -> OpenGap | None:
         """What is missing now, also where the stream has ended."""
         return self.sync.gap if self.sync is not None and self.sync.gap is not None else self.gap
-
-    def spoke(self, ts_recv: int) -> None:
-        """A message came. The hot path."""
-        pause = ts_recv - self.last_ts
-        scale = self.pause
-        self.pause = pause if pause > scale else scale - (scale - pause) // _PAUSE_MEMORY
-        self.last_ts = ts_recv
-
-    def good_until(self, ts_good: int) -> int:
-        """Until when it was good, given that its line was until ``ts_good``."""
-        last_ts = self.last_ts if self.sync is None else self.sync.last_ts
-        explained = max(PAUSE_FLOOR_NS, PAUSES * self.pause)
-        return last_ts if ts_good - last_ts > explained else ts_good
 
 
 class Streams:
@@ -222,10 +227,11 @@ class Streams:
     def disconnected(self, conn: str, cause: Cause) -> None:
         """A line's connection is gone."""
         line = self._lines.pop(conn, None)
+        if line is None:
+            return
+        ts_good = line.data.last_ts if cause == "silence" else line.data.good_until(line.last_ts)
         for stream in self._on(line):
-            self._leave(
-                stream, cause, stream.good_until(line.last_ts if line is not None else stream.last_ts)
-            )
+            self._leave(stream, cause, stream.pace.good_until(ts_good))
 
     def stopped(self) -> None:
         """The recorder stopped in order."""
@@ -235,7 +241,7 @@ class Streams:
     def crashed(self, ts_good: int) -> None:
         """The recorder died after its record of ``ts_good``."""
         for stream in self._covered():
-            self._leave(stream, "crash_tail", stream.good_until(ts_good))
+            self._leave(stream, "crash_tail", stream.pace.good_until(ts_good))
         self._lines.clear()
 
     # Subscriptions
@@ -272,7 +278,7 @@ class Streams:
         dead = set(texts)
         for stream in self._on(self._lines.get(conn)):
             if stream.topic.text in dead:
-                self._leave(stream, "silence", stream.last_ts)
+                self._leave(stream, "silence", stream.pace.last_ts)
 
     def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
         """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the
@@ -341,7 +347,9 @@ class Streams:
     def checkpoint(self) -> tuple[list[LineState], list[StreamState]]:
         """Everything, to go on from later with :meth:`restore`."""
         lines = [
-            LineState(line.conn, line.epoch, line.last_ts, line.good_ts, list(line.requests.items()))
+            LineState(
+                line.conn, line.epoch, line.last_ts, line.good_ts, line.data, list(line.requests.items())
+            )
             for line in self._lines.values()
         ]
         streams = [
@@ -353,8 +361,7 @@ class Streams:
                 run=stream.run,
                 first=stream.first,
                 since=stream.since,
-                last_ts=stream.last_ts,
-                pause=stream.pause,
+                pace=stream.pace,
                 last_seq=stream.last_seq,
                 keyframe_ts=stream.keyframe_ts,
                 gap=stream.gap,
@@ -370,6 +377,7 @@ class Streams:
         for saved in lines:
             line = self._lines[saved.conn] = Line(saved.conn, saved.epoch, saved.last_ts)
             line.good_ts = saved.good_ts
+            line.data = saved.data
             line.requests = dict(saved.requests)
         for kept in streams:
             stream = self.find(kept.topic)
@@ -379,8 +387,7 @@ class Streams:
             stream.run = kept.run
             stream.first = kept.first
             stream.since = kept.since
-            stream.last_ts = kept.last_ts
-            stream.pause = kept.pause
+            stream.pace = kept.pace
             stream.last_seq = kept.last_seq
             stream.keyframe_ts = kept.keyframe_ts
             stream.gap = kept.gap
@@ -400,7 +407,7 @@ class Streams:
         """The stream is on ``line`` from record ``pos`` on."""
         moved = stream.line is not None and stream.line is not line
         stream.line = line
-        stream.last_ts = ts_recv
+        stream.pace.last_ts = ts_recv
         stream.ended = False
         if self.forgotten is not None and stream.first is None and stream.gap is None:
             stream.gap = OpenGap(line.conn, None, "corrupt", None, None, self.forgotten)
@@ -418,7 +425,7 @@ class Streams:
 
     def _run(self, stream: Stream, pos: int, ts_recv: int) -> None:
         stream.run = pos
-        stream.since = stream.last_ts = ts_recv
+        stream.since = stream.pace.last_ts = ts_recv
         if stream.first is None or ts_recv < stream.first:
             stream.first = ts_recv
 

@@ -167,7 +167,7 @@ def test_only_the_named_streams_are_silent_since_their_last_message() -> None:
     line = rig.line()
     rig.streams.subscribed(BBO, line, 1, 11)
     rig.streams.subscribed(TRADES, line, 2, 12)
-    rig.streams.find(BBO).last_ts = 14
+    rig.streams.find(BBO).pace.last_ts = 14
     line.last_ts = 60
     rig.streams.silent("ws-0", [BBO.text])
     assert [(gap.feed, gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("bbo", "silence", 14)]
@@ -304,7 +304,8 @@ def test_a_hole_begins_where_the_stream_was_last_known_to_live(pause: int, silen
     last = SECOND
     for _ in range(10):
         last += pause
-        stream.spoke(last)
+        stream.pace.spoke(last)
+        line.data.spoke(last)
     line.last_ts = last + silent
     rig.streams.disconnected("ws-0", "disconnect")
     (gap,) = rig.streams.open_gaps()
@@ -326,5 +327,19 @@ def test_time_off_a_line_is_no_pause() -> None:
     line = rig.line(SECOND)
     rig.streams.subscribed(MBP, line, 1, 1000 * SECOND)
     stream = rig.streams.find(MBP)
-    stream.spoke(1000 * SECOND + 5)
-    assert stream.pause == 5
+    stream.pace.spoke(1000 * SECOND + 5)
+    assert stream.pace.pause == 5
+
+
+def test_heartbeats_prove_nothing_after_the_last_data() -> None:
+    rig = Rig()
+    line = rig.line(SECOND)
+    rig.streams.subscribed(TRADES, line, 1, SECOND)
+    stream = rig.streams.find(TRADES)
+    for at in range(2, 12):
+        stream.pace.spoke(at * SECOND)
+        line.data.spoke(at * SECOND)
+    line.last_ts = 11 * SECOND + SECOND // 2
+    rig.streams.disconnected("ws-0", "silence")
+    (gap,) = rig.streams.open_gaps()
+    assert gap.start == 11 * SECOND
