@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import random
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -216,3 +217,12 @@ def until() -> Callable[..., Awaitable[None]]:
             raise AssertionError("the condition never held") from None
 
     return wait
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
