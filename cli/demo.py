@@ -162,6 +162,7 @@ def _show_audit(result: Audit, freshness: float | None) -> None:
         ("books that differ", f"{result.books_wrong:,}"),
         ("gaps injected / found", f"{result.gaps_injected:,} / {result.gaps_found:,}"),
         ("gaps recorded / not explained", f"{result.gaps_recorded:,} / {result.gaps_unexplained:,}"),
+        ("silences too late to be known", f"{result.silences_undecided:,}"),
         (
             "trades that happened",
             f"{result.trades_true:,}; {result.trades_missed:,} missed, {result.trades_in_gaps:,} lost in gaps, "
@@ -192,7 +193,7 @@ def _show_answers(archive: Path, truth: Path) -> None:
             ("Bars of 5 s", "FROM ohlcv('btcusdt', INTERVAL 5 SECONDS) ORDER BY 1 DESC LIMIT 4"),
             (
                 "The book 5 s before",
-                "SELECT side, level, price, size, valid "
+                "SELECT side, level, price, size, valid "  # noqa: S608 - of values of ours
                 f"FROM book_at('btcusdt', {last} - INTERVAL 5 SECONDS) WHERE level <= 3",
             ),
         ):

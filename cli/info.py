@@ -31,7 +31,9 @@ def command(archive: Path, format_: str) -> None:
     unsealed = [segment for segment in list_segments(archive) if segment.name not in sealed]
     with Archive(archive) as opened:
         tables = {name: _rows(opened, name) for name in opened.tables()}
-        [(first, last)] = opened.sql("SELECT min(ts_recv)::VARCHAR, max(ts_recv)::VARCHAR FROM frames").fetchall()
+        [(first, last)] = opened.sql(
+            "SELECT min(ts_recv)::VARCHAR, max(ts_recv)::VARCHAR FROM frames"
+        ).fetchall()
         symbols = [symbol for symbol in opened.symbols() if symbol]
         gaps = dict(opened.sql("SELECT cause, count(*) FROM gaps GROUP BY cause ORDER BY 2 DESC").fetchall())
     facts: dict[str, Any] = {

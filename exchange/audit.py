@@ -28,11 +28,23 @@ __all__ = ["Audit", "audit"]
 SLACK_NS: Final = 1_000_000_000
 """The exchange stamps when it sends, the recorder when it receives: a frame may wait that long in between."""
 
+KNOWABLE_NS: Final = 35_000_000_000
+"""A stream that stops is not told from a quiet market at once: the recorder asks after at most 30 s. A silence that
+began later than this before the end may be known or not; what it withheld is not counted against the archive."""
+
 AS_OF_SAMPLES: Final = 200
 """Books asked for by instant; all are compared by sequence number."""
 
 STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence"})
 CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open"})
+
+SHARED_HOLES: Final = {
+    "silence": "silence",
+    "broken_gzip": "decode_error",
+    "broken_json": "decode_error",
+}
+"""Faults of one stream that may cost its neighbours on the socket a hole, and its cause: where too much is silent the
+recorder connects anew, and a frame too broken to name its topic may have been anyone's."""
 
 Stream: TypeAlias = tuple[str, str]
 """(symbol, feed)"""
@@ -67,6 +79,7 @@ class Audit(msgspec.Struct):
     gaps_found: int = 0
     gaps_recorded: int = 0
     gaps_unexplained: int = 0
+    silences_undecided: int = 0
     trades_true: int = 0
     trades_recorded: int = 0
     trades_in_gaps: int = 0
@@ -90,6 +103,7 @@ class _Hole(msgspec.Struct):
     start: int
     end: int | None
     explained: bool = False
+    recorded: bool = True
 
     def holds(self, t: int) -> bool:
         """Whether instant ``t`` lies in it, give or take the slack."""
@@ -215,8 +229,8 @@ def _as_of(archive: Archive, sample: list[tuple[Stream, int, Any]], result: Audi
             result.problems.append(f"book({symbol!r}, at={instant}, feed={feed!r}) is {told}")
 
 
-def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any]]]:
-    """Each (stream, fault) of the faults that cost a stream something."""
+def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any], list[Stream]]]:
+    """Each (stream, fault, all streams on that socket then) of the faults that cost a stream something."""
     events = sorted(truth.subscriptions + truth.faults, key=lambda line: line["t"])
     topics: dict[int, set[str]] = defaultdict(set)
     for event in events:
@@ -229,10 +243,10 @@ def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any]]]:
             case "close":
                 topics.pop(conn, None)
             case "fault" if "topic" in event and event["kind"] in STREAM_FAULTS:
-                yield _stream(event["topic"]), event
+                yield _stream(event["topic"]), event, [_stream(topic) for topic in topics[conn]]
             case "fault" if event["kind"] in CONNECTION_FAULTS:
                 for topic in sorted(topics[conn]):
-                    yield _stream(topic), event
+                    yield _stream(topic), event, []
 
 
 def _stream(topic: str) -> Stream:
@@ -244,13 +258,21 @@ def _gaps(
     truth: _Truth, holes: dict[Stream, list[_Hole]], covered: dict[Stream, tuple[int, int]], result: Audit
 ) -> None:
     result.faults = dict(Counter(fault["kind"] for fault in truth.faults))
-    for stream, fault in _inflicted(truth):
+    for stream, fault, others in _inflicted(truth):
+        shared = SHARED_HOLES.get(fault["kind"])
+        for hole in (hole for other in others for hole in holes[other] if hole.cause == shared):
+            if hole.holds(fault["t"]) or fault["t"] < hole.start < fault.get("until", 0):
+                hole.explained = True
         since, until = covered.get(stream, (fault["t"], 0))
         near = [hole for hole in holes[stream] if hole.holds(fault["t"])]
         for hole in near:
             hole.explained = True
         # A stream that was not covered yet, or no more, had nothing to lose.
         if not near and not since + SLACK_NS < fault["t"] < until - SLACK_NS:
+            continue
+        if not near and fault["kind"] == "silence" and fault["t"] > until - KNOWABLE_NS:
+            result.silences_undecided += 1
+            holes[stream].append(_Hole(stream, "silence", fault["t"], None, explained=True, recorded=False))
             continue
         result.gaps_injected += 1
         if near:
@@ -260,7 +282,7 @@ def _gaps(
     misfits = [fault for fault in truth.faults if fault["kind"].endswith("_snapshot")]
     for stream, ledger in holes.items():
         for hole in ledger:
-            result.gaps_recorded += 1
+            result.gaps_recorded += hole.recorded
             fits = hole.cause == "misaligned" and any(
                 stream == (fault.get("symbol"), fault.get("feed")) and hole.holds(fault["t"])
                 for fault in misfits

@@ -43,8 +43,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """PEM private key of ``tls_cert``, if that file does not hold it."""
     spared_s: float = 3.0
     """So long after connecting a socket is spared disconnects, silences and half-open states."""
-    silence_s: tuple[float, float] = (6.0, 14.0)
-    """Shortest and longest silence."""
+    silence_s: tuple[float, float] = (40.0, 90.0)
+    """Shortest and longest silence of a stream that nobody subscribes anew."""
     half_open_s: float = 60.0
     """After this long a half-open socket is torn down."""
 

@@ -17,7 +17,8 @@ __all__ = ["show"]
 
 _LIVE_S: Final = 0.5
 _LOG_S: Final = 10.0
-_LINES_MAX: Final = 20
+_FRAME_ROWS: Final = 9
+"""What title, headings, borders and caption take, wrapped once."""
 _COLUMNS: Final = (
     "line",
     "state",
@@ -44,13 +45,15 @@ async def show(collector: Collector) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            live.update(_table(reader.read()), refresh=True)
+            live.update(_table(reader.read(), max(1, console.height - _FRAME_ROWS)), refresh=True)
             await collector.clock.sleep(_LIVE_S)
 
 
-def _table(status: Status) -> Table:
+def _table(status: Status, rows: int) -> Table:
+    """At most so many lines; those that are not well come first."""
     from rich.table import Table
 
     title = (
@@ -65,7 +68,8 @@ def _table(status: Status) -> Table:
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for name in _COLUMNS:
         table.add_column(name, justify="left" if name in ("line", "state") else "right")
-    for line in status.lines[:_LINES_MAX]:
+    lines = sorted(status.lines, key=lambda line: (line.state == "up", -(line.silent_s or 0.0) // 5))
+    for line in lines[:rows]:
         table.add_row(
             line.name,
             line.state,
@@ -78,6 +82,6 @@ def _table(status: Status) -> Table:
             str(line.disconnects),
             str(line.decode_errors),
         )
-    if len(status.lines) > _LINES_MAX:
-        table.add_row(f"and {len(status.lines) - _LINES_MAX} more")
+    if len(lines) > rows:
+        table.add_row(f"and {len(lines) - rows} more")
     return table

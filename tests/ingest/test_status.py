@@ -86,9 +86,7 @@ def test_elsewhere_a_log_line_now_and_then(
     assert "lines_up=0/2" in lines[0]
 
 
-def test_on_a_terminal_a_table(
-    clock: Any, journal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_terminal_a_table(clock: Any, journal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -97,7 +95,8 @@ def test_on_a_terminal_a_table(
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "140")
-    collector = make(clock, journal, str(tmp_path))
+    monkeypatch.setenv("LINES", "29")
+    collector = make(clock, journal, ".")
     collector.sessions *= 15
     run_display(collector, clock, 2)
     shown = terminal.getvalue()
