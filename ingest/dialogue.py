@@ -4,10 +4,6 @@ The session calls :meth:`Dialogue.receive` with each frame, sends what :meth:`Di
 calls :meth:`Dialogue.check` now and then; :class:`LineDown` ends the connection. Every frame is journaled
 before anything interprets it, and a frame that was shed is not interpreted, so that the live books are what
 the archive's will be.
-
-Only the frames of incremental books, answers and heartbeats are decoded. Of the others it is enough to know
-whose they are: the part of a push up to its first comma names its topic and is always the same, so it is
-learned once.
 """
 
 from __future__ import annotations
@@ -17,10 +13,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from bookreel.book.model import Cause, Delta, Event, Snapshot
+from bookreel.book.model import Delta, Snapshot
 from bookreel.book.sync import Outcome
 from bookreel.ingest.books import LiveBook
 from bookreel.ingest.config import RecordConfig
+from bookreel.ingest.errors import LineDown
+from bookreel.ingest.frames import FrameReader
 from bookreel.ingest.freshness import newer
 from bookreel.ingest.health import Finding, HealthSettings, LineHealth, Pace
 from bookreel.ingest.pacing import Outgoing, Pacer, Purpose
@@ -30,24 +28,16 @@ from bookreel.storage.errors import StorageError
 from bookreel.venues.errors import VenueError
 from bookreel.venues.message import Ack, Data, Heartbeat, Message, Refusal, Reply, Topic, Venue
 
-__all__ = ["Dialogue", "LineDown"]
+__all__ = ["Dialogue"]
 
 _MS: Final = 1_000_000
 _S: Final = 1_000_000_000
-_PREFIX_BYTES: Final = 128
 _BUSY_PAUSE_NS: Final = 2 * _S
 _BACKFILL_TRIES: Final = 4
+_FIRST_AUDIT_NS: Final = 5 * _S
+"""An archive that goes on may know newer numbers than the first snapshot has, and then needs a second one."""
 
 _log = logging.getLogger(__name__)
-
-
-class LineDown(Exception):
-    """The connection is to be given up. ``cause`` is the gap's."""
-
-    def __init__(self, cause: Cause, detail: str) -> None:
-        self.cause: Cause = cause
-        self.detail = detail
-        super().__init__(f"{cause}: {detail}")
 
 
 class Dialogue:
@@ -90,21 +80,17 @@ class Dialogue:
             ask_timeout_ns=min(config.ask_timeout_ms, config.req_timeout_ms) * _MS,
             rng=rng,
         )
-        settings = HealthSettings(
-            floor_ns=config.silence_floor_ms * _MS,
-            factor=config.silence_factor,
-            unknown_ns=config.silence_unknown_ms * _MS,
-            cap_ns=config.silence_cap_s * _S,
-            half_open_ns=config.half_open_ms * _MS,
-        )
-        self._health = LineHealth(settings, now, paces=paces, pongs=stats.pongs)
-        self._prefixes: dict[bytes, str] = {}
+        self._health = LineHealth(HealthSettings.of(config), now, paces=paces, pongs=stats.pongs)
+        self._reader = FrameReader(venue)
         self._unreadable = 0
         self._unaskable: set[str] = set()
         self._renewed: set[str] = set()
         self._ping_due = True
         interval = config.audit_interval_s * _S
-        self._audits = {text: now + int(rng.uniform(0, interval)) for text in books} if interval else {}
+        earliest = _FIRST_AUDIT_NS if recover else 0
+        latest = 2 * _FIRST_AUDIT_NS if recover else interval
+        # When the next one of each book is due, monotonic ns.
+        self._audits = {text: now + int(rng.uniform(earliest, latest)) for text in books} if interval else {}
 
     def open(self) -> None:
         """Subscribe to everything that was not refused for good."""
@@ -134,19 +120,14 @@ class Dialogue:
         health = self._health
         health.any_at = mono
         if not pos:
-            self._shed(wall)
-            return None
+            return self._shed(frame, wall)
         try:
-            text = frame.encode() if isinstance(frame, str) else self._venue.inflate(frame)
-            name = self._prefixes.get(text[: text.find(b",", 0, _PREFIX_BYTES)])
-            if name is not None and isinstance(frame, bytes):
-                finding = health.data(name, mono, wall, frame)
-                if finding is not None:
-                    self._found(finding, text, wall, mono)
-                return None
-            message = self._venue.decode(text)
+            text, read = self._reader.read(frame)
             self._unreadable = 0
-            return self._message(message, frame, text, pos, wall, mono)
+            if isinstance(read, str):
+                self._spoke(read, frame, text, wall, mono)
+                return None
+            return self._message(read, frame, text, pos, wall, mono)
         except VenueError as error:
             self._undecodable(frame, wall, error)
         except (LineDown, StorageError):
@@ -178,15 +159,11 @@ class Dialogue:
 
     def _data(self, data: Data, frame: bytes | str, text: bytes, pos: int, wall: int, mono: int) -> None:
         name = data.topic.text
+        self._spoke(name, frame, text, wall, mono)
         book = self._books.get(name)
-        if isinstance(frame, bytes):
-            finding = self._health.data(name, mono, wall, frame)
-            if finding is not None:
-                self._found(finding, text, wall, mono)
         if book is None:
-            prefix = text[: text.find(b",", 0, _PREFIX_BYTES)]
-            if name.encode() in prefix and name in self._topics:
-                self._prefixes[prefix] = name
+            if name in self._topics:
+                self._reader.learn(text, name)
             return
         for event in data.events:
             assert isinstance(event, Delta), "an incremental book's topic pushes deltas"
@@ -200,15 +177,27 @@ class Dialogue:
             if outcome is not Outcome.APPLIED:
                 self._pursue(book, mono)
 
+    def _spoke(self, name: str, frame: bytes | str, text: bytes, wall: int, mono: int) -> None:
+        """A push came: its stream lives."""
+        payload = frame if isinstance(frame, bytes) else text
+        finding = self._health.data(name, mono, wall, payload)
+        if finding is not None:
+            self._found(finding, text, wall, mono)
+
     def _acked(self, ack: Ack, wall: int, mono: int) -> None:
         topic = ack.topic
         self._pacer.answered(ack.request_id)
-        if ack.kind == "unsub" or topic.text not in self._topics:
+        if topic.text not in self._topics:
+            return
+        book = self._books.get(topic.text)
+        if ack.kind == "unsub":
+            # Something may have come between our giving it up and this.
+            if book is not None:
+                book.lost("operator", wall, mono)
             return
         self._stats.acked.add(topic.text)
         began = wall if ack.ts_event is None else ack.ts_event
         self._health.acked(topic.text, mono, wall, began, sequenced=topic.coverage == "sequenced")
-        book = self._books.get(topic.text)
         if book is not None:
             book.acked(self._conn, mono)
             self._pursue(book, mono)
@@ -223,7 +212,7 @@ class Dialogue:
         stream = self._health.streams.get(name)
         if book is None:
             if stream is not None and self._health.asked(name):
-                is_newer = newer(reply.events, self._events(stream.payload), stream.began)
+                is_newer = newer(reply.events, self._reader.events(stream.payload), stream.began)
                 self._act(self._health.answered(name, mono, wall, newer=is_newer), mono)
             return
         snapshot = reply.events[0] if reply.events else None
@@ -234,7 +223,7 @@ class Dialogue:
             if book.sync.valid:
                 is_newer = book.newer(snapshot)
             else:
-                is_newer = newer([snapshot], self._events(stream.payload), stream.began)
+                is_newer = newer([snapshot], self._reader.events(stream.payload), stream.began)
             self._act(self._health.answered(name, mono, wall, newer=is_newer), mono)
         outcome = book.snapshot(snapshot, pos, wall, mono)
         if outcome is Outcome.REFUSED:
@@ -295,10 +284,13 @@ class Dialogue:
         if self._unreadable >= self._config.decode_error_limit:
             raise LineDown("decode_error", f"{self._unreadable} unreadable frames in a row")
 
-    def _shed(self, wall: int) -> None:
+    def _shed(self, frame: bytes | str, wall: int) -> bytes | None:
+        """The journal could not take a frame. Its ping must be answered all the same."""
         self._stats.shed += 1
         for book in self._books.values():
             book.doubt("shed", wall)
+        value = self._reader.ping_value(frame)
+        return None if value is None else self._venue.pong(value)
 
     # Out
 
@@ -449,17 +441,9 @@ class Dialogue:
             return
         # The first message after a second subscription: the venue's last one, known already or not.
         name = finding.topic
-        message = self._venue.decode(text)
-        events = message.events if isinstance(message, Data) else []
-        is_newer = newer(events, self._events(finding.before), self._health.streams[name].began)
+        began = self._health.streams[name].began
+        is_newer = newer(self._reader.events(text), self._reader.events(finding.before), began)
         self._act(self._health.answered(name, mono, wall, newer=is_newer, since=finding.since), mono)
-
-    def _events(self, payload: bytes | None) -> list[Event]:
-        """What a message that was kept says; nothing, where there is none."""
-        if not payload:
-            return []
-        message = self._venue.decode(self._venue.inflate(payload))
-        return message.events if isinstance(message, Data) else []
 
     def _note(self, event: str, **facts: object) -> None:
         self._tape.event(event, self._conn, self._epoch, **facts)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bookreel.book.model import Cause
+
 __all__ = [
     "ConfigError",
     "ConnectFailed",
     "Disconnected",
     "FetchFailed",
     "IngestError",
+    "LineDown",
     "ReferenceUnavailable",
     "SymbolNotOnline",
 ]
@@ -91,3 +94,12 @@ class SymbolNotOnline(IngestError):
         super().__init__(
             f"symbol {symbol!r} is listed as {state!r}, so there is nothing to record; leave it out"
         )
+
+
+class LineDown(IngestError):
+    """A connection is to be given up, or was lost; another follows. ``cause`` is the gap's."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        self.cause: Cause = cause
+        self.detail = detail
+        super().__init__(f"{cause}: {detail}")

@@ -25,10 +25,13 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from bookreel.ingest.config import RecordConfig
+
 __all__ = ["CHECK_INTERVAL_S", "Finding", "HealthSettings", "LineHealth", "Pace", "Phase", "StreamHealth"]
 
 CHECK_INTERVAL_S: Final = 0.25
 
+_MS: Final = 1_000_000
 _LATE_NS: Final = 1_000_000_000
 """Checks further apart than this were late."""
 _PONG_NS: Final = 2_000_000_000
@@ -49,13 +52,23 @@ FindingKind: TypeAlias = Literal["ask", "compare", "quiet", "hole", "dead", "pin
 
 
 class HealthSettings(msgspec.Struct, frozen=True):
-    """As in ``RecordConfig``, in ns."""
+    """As in :class:`RecordConfig`, in ns."""
 
     floor_ns: int
     factor: float
     unknown_ns: int
     cap_ns: int
     half_open_ns: int
+
+    @classmethod
+    def of(cls, config: RecordConfig) -> HealthSettings:
+        return cls(
+            floor_ns=config.silence_floor_ms * _MS,
+            factor=config.silence_factor,
+            unknown_ns=config.silence_unknown_ms * _MS,
+            cap_ns=config.silence_cap_s * 1000 * _MS,
+            half_open_ns=config.half_open_ms * _MS,
+        )
 
 
 class Finding(msgspec.Struct, frozen=True):

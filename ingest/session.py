@@ -10,8 +10,8 @@ from typing import Final
 
 from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.config import RecordConfig
-from bookreel.ingest.dialogue import Dialogue, LineDown
-from bookreel.ingest.errors import ConnectFailed, Disconnected
+from bookreel.ingest.dialogue import Dialogue
+from bookreel.ingest.errors import ConnectFailed, Disconnected, LineDown
 from bookreel.ingest.health import CHECK_INTERVAL_S, Pace
 from bookreel.ingest.network import Network, Socket
 from bookreel.ingest.plan import Line

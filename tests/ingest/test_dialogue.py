@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bookreel.ingest.dialogue import LineDown
+from bookreel.ingest.errors import LineDown
 from bookreel.storage.record import Direction
 
 MS = 1_000_000
@@ -420,6 +420,32 @@ def test_a_shed_frame_is_not_applied(talk: Make) -> None:
     assert sync(it, BTC).last_seq == 100
     it.hear(delta("btcusdt", 101, 102))
     assert it.journal.events("resync")[0]["cause"] == "shed"
+
+
+def test_a_ping_is_answered_even_if_the_journal_is_full(talk: Make) -> None:
+    it = talk(BTC)
+    it.journal.full = True
+    assert it.hear({"ping": 5}) == b'{"pong":5}'
+    assert it.dialogue.receive('{"ping":6}', 1, it.clock.mono_ns()) == b'{"pong":6}'
+    assert it.hear(b"garbage") is None
+    assert it.hear(trades(1)) is None
+    assert it.stats.shed == 4
+
+
+def test_what_comes_before_the_end_of_a_subscription_is_not_built_on(talk: Make) -> None:
+    it = talk(BTC)
+    go_live(it)
+    it.hear({"id": "x", "unsubbed": "market.btcusdt.mbp.150", "status": "ok", "ts": 1})
+    assert not sync(it, BTC).valid
+    assert it.books.gaps == {"operator": 1}
+
+
+def test_a_run_that_goes_on_with_an_archive_asks_for_a_second_snapshot_soon(talk: Make) -> None:
+    it = talk(BTC)
+    it.config = type(it.config)(audit_interval_s=300)
+    it.dialogue = it.make(recover=True)
+    go_live(it)
+    assert [said["req"] for said in it.pass_time(9)] == ["market.btcusdt.mbp.150"]
 
 
 def test_unknown_messages_and_foreign_topics_do_no_harm(talk: Make) -> None:
