@@ -1,0 +1,35 @@
+"""The names other programs import: taking one away, or adding one, is a decision."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+PUBLIC = {
+    "bookreel.book": """
+        CAUSES Bbo BookError BookSync Cause Delta Event Gap Instrument InvariantBroken Kline L2Book Levels
+        OpenGap Outcome Snapshot State SyncState Ticker Trade
+    """,
+    "bookreel.replay": """
+        EVENT_TABLES Archive BadInterval BadTime Book CorruptFile NoSuchFeed NoSuchSymbol NoSuchTable
+        NotAnArchive QueryError Recorded RecordedBbo RecordedDelta RecordedGap RecordedInstrument RecordedKline
+        RecordedSnapshot RecordedTicker RecordedTrade ReplayError Session iso to_interval to_ns
+    """,
+    "bookreel.exchange": """
+        FAULT_KINDS Exchange ExchangeConfig ExchangeError PortInUse TruthRecord UnknownFault UnknownSymbol
+        parse_faults read_truth
+    """,
+    "bookreel.venues": "UnknownVenue Venue get names",
+    "bookreel.storage": "",
+    "bookreel.ingest": "",
+    "bookreel.cli": "",
+}
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_public_names(package: str) -> None:
+    module = importlib.import_module(package)
+    assert sorted(module.__all__) == sorted(PUBLIC[package].split())
+    for name in module.__all__:
+        assert hasattr(module, name)
