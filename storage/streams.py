@@ -116,6 +116,7 @@ class StreamState(msgspec.Struct):
     first: int | None
     since: int
     pace: Pace
+    acked: bool
     last_seq: int | None
     keyframe_ts: int
     gap: OpenGap | None
@@ -155,6 +156,7 @@ class Stream:
     """One (symbol, feed). ``line`` is None while it is not subscribed; ``sync`` is None for a plain one."""
 
     __slots__ = (
+        "acked",
         "conn",
         "ended",
         "first",
@@ -182,6 +184,8 @@ class Stream:
         self.first: int | None = None
         self.since = 0
         self.pace = Pace()
+        # The next message is the venue's answer to a subscription, its last one again: no sign of life.
+        self.acked = False
         self.last_seq: int | None = None
         self.keyframe_ts = 0
         # A plain stream's hole; of a sequenced one only a hole from before its first run.
@@ -257,6 +261,7 @@ class Streams:
     def subscribed(self, topic: Topic, line: Line, pos: int, ts_recv: int) -> None:
         """The venue acknowledged a subscription."""
         stream = self.find(topic)
+        stream.acked = True
         if stream.line is None:
             self._begin(stream, line, pos, ts_recv, None)
         elif stream.line is not line:
@@ -362,6 +367,7 @@ class Streams:
                 first=stream.first,
                 since=stream.since,
                 pace=stream.pace,
+                acked=stream.acked,
                 last_seq=stream.last_seq,
                 keyframe_ts=stream.keyframe_ts,
                 gap=stream.gap,
@@ -388,6 +394,7 @@ class Streams:
             stream.first = kept.first
             stream.since = kept.since
             stream.pace = kept.pace
+            stream.acked = kept.acked
             stream.last_seq = kept.last_seq
             stream.keyframe_ts = kept.keyframe_ts
             stream.gap = kept.gap

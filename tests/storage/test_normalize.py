@@ -407,6 +407,7 @@ def test_a_reconnect_is_one_gap_for_each_stream_of_the_line() -> None:
 def test_a_silent_stream_is_good_again_with_its_next_message() -> None:
     tape = Tape()
     tape.ack("market.btcusdt.bbo")
+    tape.bbo(0)  # the venue's last message again: no sign of life
     good = tape.bbo(1)
     tape.got({"ping": 1})
     tape.event("silence", "ws-0", topics=["market.btcusdt.bbo"])
