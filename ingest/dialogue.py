@@ -165,6 +165,8 @@ class Dialogue:
             if name in self._topics:
                 self._reader.learn(text, name)
             return
+        if data.ts_event is not None:
+            self._stats.latency_ns = wall - data.ts_event
         for event in data.events:
             assert isinstance(event, Delta), "an incremental book's topic pushes deltas"
             outcome = book.delta(event, pos, wall, mono)

@@ -88,9 +88,16 @@ class _Source:
         yield _labelled("refusals", "Requests the venue refused.", {"kind": kinds}, exchange=venue)
         up = {line.name: line.state == "up" for line in lines}
         yield _labelled("line_up", "1 while connected.", {"line": up}, exchange=venue, gauge=True)
-        last = {line.name: line.last_frame_wall / 1e9 for line in lines}
-        help_ = "When a line's last frame came."
-        yield _labelled("last_message_timestamp_seconds", help_, {"line": last}, exchange=venue, gauge=True)
+        for name, help_, times in (
+            (
+                "last_message_timestamp_seconds",
+                "When the last frame came.",
+                [s.last_frame_wall for s in lines],
+            ),
+            ("exchange_latency_seconds", "Age of the last book message.", [s.latency_ns for s in lines]),
+        ):
+            by_line = {line.name: ns / 1e9 for line, ns in zip(lines, times, strict=True)}
+            yield _labelled(name, help_, {"line": by_line}, exchange=venue, gauge=True)
 
     def _books(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily

@@ -50,3 +50,5 @@ class LineStats(msgspec.Struct, eq=False):
     """Whether the venue is known to answer our pings."""
     last_frame_wall: int = 0
     connected_wall: int = 0
+    latency_ns: int = 0
+    """Age of the last book message by the two wall clocks, so with what they differ by."""
