@@ -409,7 +409,8 @@ class Dialogue:
             self._ping_due = True
             self._wake()
         elif finding.kind == "silence":
-            raise LineDown("silence", f"heartbeats only; {name} is known to have changed")
+            detail = f"heartbeats only; {name} is known to have changed"
+            raise LineDown("silence", detail, since=finding.since)
         else:
             silent_s = (now - self._health.any_at) / 1e9
             raise LineDown("half_open", f"nothing at all came for {silent_s:.1f} s")

@@ -97,9 +97,12 @@ class SymbolNotOnline(IngestError):
 
 
 class LineDown(IngestError):
-    """A connection is to be given up, or was lost; another follows. ``cause`` is the gap's."""
+    """A connection is to be given up, or was lost; another follows. ``cause`` is the gap's; ``since``: the line is
+    known good until then (receive time, ns), None: until its last frame.
+    """
 
-    def __init__(self, cause: Cause, detail: str) -> None:
+    def __init__(self, cause: Cause, detail: str, *, since: int | None = None) -> None:
         self.cause: Cause = cause
         self.detail = detail
+        self.since = since
         super().__init__(f"{cause}: {detail}")

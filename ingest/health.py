@@ -75,7 +75,7 @@ class Finding(msgspec.Struct, frozen=True):
     """What to do. ``ask``: about the stream ``topic``. ``compare``: its message with the one ``before``, and
     call :meth:`LineHealth.answered`. ``quiet``: all is well. ``hole``: it was silent after ``since`` (receive
     time, ns) and is back. ``dead``: it is silent since then; subscribe anew. ``ping``: ping the venue.
-    ``half_open`` and ``silence``: give the line up.
+    ``half_open`` and ``silence`` (known good until ``since``): give the line up.
     """
 
     kind: FindingKind
@@ -255,7 +255,7 @@ class LineHealth:
             # Had the stream been alive, this message would have come before we asked.
             if since is not None:
                 stream.good_wall = since
-            return self._dead(topic, stream, proven=True)
+            return self._dead(topic, stream, now, proven=True)
         stream.phase = Phase.CONFIRM
         stream.until = now + int(min(max(_GRACE_NS, 2 * stream.pace.scale), _GRACE_CAP_NS))
         return None
@@ -265,7 +265,7 @@ class LineHealth:
         stream = self.streams.get(topic)
         if stream is None or stream.phase is not Phase.ASKED:
             return None
-        return self._dead(topic, stream, proven=False)
+        return self._dead(topic, stream, now, proven=False)
 
     def postponed(self, topic: str, now: int) -> None:
         """The question was refused for now; wait as for a quiet stream."""
@@ -292,7 +292,7 @@ class LineHealth:
                     stream.asked_at = now
                     findings.append(Finding("ask", topic))
             elif (phase is Phase.CONFIRM or phase is Phase.RESENT) and now > stream.until:
-                finding = self._dead(topic, stream, proven=phase is Phase.CONFIRM)
+                finding = self._dead(topic, stream, now, proven=phase is Phase.CONFIRM)
                 if finding.kind == "silence":
                     return [finding]
                 findings.append(finding)
@@ -315,7 +315,7 @@ class LineHealth:
             return Finding("ping")
         return None
 
-    def _dead(self, topic: str, stream: StreamHealth, *, proven: bool) -> Finding:
+    def _dead(self, topic: str, stream: StreamHealth, now: int, *, proven: bool) -> Finding:
         """A stream is dead, ``proven`` by a newer answer or only presumed for want of one; and so perhaps the
         line.
         """
@@ -324,8 +324,10 @@ class LineHealth:
         self._deaths = self._deaths + 1 if self._death_mark == self.data_at else 1
         self._death_mark = self.data_at
         others = any(other.phase is not Phase.OFF for other in self.streams.values())
-        if others and self.data_at < stream.asked_at and (proven or self._deaths > 1):
-            return Finding("silence", topic)
+        settings = self.settings
+        usual = max(float(settings.floor_ns), settings.factor * self._data_pace.scale)
+        if others and now - self.data_at > usual and (proven or self._deaths > 1):
+            return Finding("silence", topic, stream.good_wall)
         return Finding("dead", topic, stream.good_wall)
 
     def _excuse(self, now: int) -> None:

@@ -163,7 +163,8 @@ class Session:
         now = self._clock.mono_ns()
         for book in self._books.values():
             book.lost(down.cause, dialogue.last_wall, now)
-        self._tape.event("disconnect", stats.name, stats.epoch, cause=down.cause, detail=down.detail)
+        since = {} if down.since is None else {"since": down.since}
+        self._tape.event("disconnect", stats.name, stats.epoch, cause=down.cause, detail=down.detail, **since)
         _log.warning(
             "disconnected: line=%s epoch=%d cause=%s detail=%s",
             stats.name,

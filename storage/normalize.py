@@ -437,9 +437,9 @@ class Normalizer:
             self._streams.connected(record.conn, record.epoch, record.ts_recv)
         elif name == "disconnect":
             cause = facts.get("cause")
-            self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect")
+            self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect", _since(facts))
         elif name == "silence":
-            self._streams.silent(record.conn, facts.get("topics", ()))
+            self._streams.silent(record.conn, facts.get("topics", ()), _since(facts))
         elif name == "shed":
             self._streams.damaged("shed", self._last_ts)
         if name != "recovery":
@@ -486,3 +486,9 @@ def _first_seq(events: list[Event]) -> int | None:
 def _trade_seq(event: Event) -> int:
     """What trades of one frame are sorted by; those without a number keep their order."""
     return event.trade_seq or 0 if isinstance(event, Trade) else 0
+
+
+def _since(facts: dict[str, Any]) -> int | None:
+    """Until when what an event speaks of was good (ns), where it says so."""
+    since = facts.get("since")
+    return since if isinstance(since, int) else None

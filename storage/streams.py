@@ -228,12 +228,12 @@ class Streams:
         line = self._lines[conn] = Line(conn, epoch, ts_recv)
         return line
 
-    def disconnected(self, conn: str, cause: Cause) -> None:
-        """A line's connection is gone."""
+    def disconnected(self, conn: str, cause: Cause, since: int | None = None) -> None:
+        """A line's connection is gone. ``since``: it was found dead, and is known good until then only."""
         line = self._lines.pop(conn, None)
         if line is None:
             return
-        ts_good = line.data.last_ts if cause == "silence" else line.data.good_until(line.last_ts)
+        ts_good = line.data.good_until(line.last_ts) if since is None else since
         for stream in self._on(line):
             self._leave(stream, cause, stream.pace.good_until(ts_good))
 
@@ -278,12 +278,15 @@ class Streams:
         if stream.line is line:
             self._leave(stream, "operator", ts_recv)
 
-    def silent(self, conn: str, texts: Iterable[str]) -> None:
-        """The streams of these topic texts are dead, although their line is alive."""
+    def silent(self, conn: str, texts: Iterable[str], since: int | None = None) -> None:
+        """The streams of these topic texts are dead, although their line is alive. ``since``: known good until then
+        only.
+        """
         dead = set(texts)
         for stream in self._on(self._lines.get(conn)):
             if stream.topic.text in dead:
-                self._leave(stream, "silence", stream.pace.last_ts)
+                last_ts = stream.pace.last_ts
+                self._leave(stream, "silence", last_ts if since is None else min(since, last_ts))
 
     def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
         """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the
