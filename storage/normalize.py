@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
