@@ -289,11 +289,7 @@ class Normalizer:
             self.counts["foreign"] += 1
             if sync is not None:
                 return
-        if stream.acked:
-            stream.acked = False
-        else:
-            stream.pace.spoke(record.ts_recv)
-            line.data.spoke(record.ts_recv)
+        stream.spoke(line, record.ts_recv)
         if sync is None:
             self._plain(events, stream, record)
             return

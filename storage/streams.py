@@ -116,7 +116,7 @@ class StreamState(msgspec.Struct):
     first: int | None
     since: int
     pace: Pace
-    acked: bool
+    acked_ts: int
     last_seq: int | None
     keyframe_ts: int
     gap: OpenGap | None
@@ -156,7 +156,7 @@ class Stream:
     """One (symbol, feed). ``line`` is None while it is not subscribed; ``sync`` is None for a plain one."""
 
     __slots__ = (
-        "acked",
+        "acked_ts",
         "conn",
         "ended",
         "first",
@@ -184,14 +184,25 @@ class Stream:
         self.first: int | None = None
         self.since = 0
         self.pace = Pace()
-        # The next message is the venue's answer to a subscription, its last one again: no sign of life.
-        self.acked = False
+        # When a subscription was last acknowledged, until the next message.
+        self.acked_ts = 0
         self.last_seq: int | None = None
         self.keyframe_ts = 0
         # A plain stream's hole; of a sequenced one only a hole from before its first run.
         self.gap: OpenGap | None = None
         # Of a sequenced stream: why it may have missed something, and the last instant known good then.
         self.suspicion: tuple[Cause, int] | None = None
+
+    def spoke(self, line: Line, ts_recv: int) -> None:
+        """A message came over ``line``. The hot path."""
+        acked_ts = self.acked_ts
+        if acked_ts:
+            self.acked_ts = 0
+            if ts_recv - acked_ts < PAUSE_FLOOR_NS:
+                # A subscription is answered with the venue's last message again: no sign of life.
+                return
+        self.pace.spoke(ts_recv)
+        line.data.spoke(ts_recv)
 
     @property
     def hole(self) -> OpenGap | None:
@@ -261,7 +272,7 @@ class Streams:
     def subscribed(self, topic: Topic, line: Line, pos: int, ts_recv: int) -> None:
         """The venue acknowledged a subscription."""
         stream = self.find(topic)
-        stream.acked = True
+        stream.acked_ts = ts_recv
         if stream.line is None:
             self._begin(stream, line, pos, ts_recv, None)
         elif stream.line is not line:
@@ -370,7 +381,7 @@ class Streams:
                 first=stream.first,
                 since=stream.since,
                 pace=stream.pace,
-                acked=stream.acked,
+                acked_ts=stream.acked_ts,
                 last_seq=stream.last_seq,
                 keyframe_ts=stream.keyframe_ts,
                 gap=stream.gap,
@@ -397,7 +408,7 @@ class Streams:
             stream.first = kept.first
             stream.since = kept.since
             stream.pace = kept.pace
-            stream.acked = kept.acked
+            stream.acked_ts = kept.acked_ts
             stream.last_seq = kept.last_seq
             stream.keyframe_ts = kept.keyframe_ts
             stream.gap = kept.gap
