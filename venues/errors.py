@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
     "BadRequest",
     "BadSymbol",
@@ -14,7 +16,9 @@ __all__ = [
 
 
 class VenueError(Exception):
-    """Base of this package's errors."""
+    """Base of this package's errors. ``exit_code`` is what the command line ends with: 2, a wrong name."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class InflateError(VenueError):
