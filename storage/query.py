@@ -125,7 +125,7 @@ class Database:
         all).
 
         The others are there too, but empty, so that DuckDB can tell near names.
-        Raises :class:`CorruptFile` where a digest is checked and wrong.
+        Raises :class:`CorruptFile` where a digest is checked and wrong, or a file cannot be opened at all.
         """
         names = _KNOWN if needed is None else set(needed)
         con = self._con.cursor()
@@ -170,7 +170,13 @@ class Database:
             files = ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in paths)
             source = f"read_parquet([{files}], hive_partitioning = false)"
             parts.insert(0, f"SELECT {columns} FROM {source} t")  # noqa: S608 - names of the schema
-        con.execute(f"CREATE TEMP VIEW {table} AS {' UNION ALL '.join(parts)}")
+        try:
+            con.execute(f"CREATE TEMP VIEW {table} AS {' UNION ALL '.join(parts)}")
+        except duckdb.Error:
+            # A file without a readable footer, or that is not there, is named; anything else is a bug.
+            for entry in contents.files.get(table, ()):
+                _check_digest(contents.root / entry.path, entry.sha256, set())
+            raise
 
 
 def check_reading(con: duckdb.DuckDBPyConnection, statement: str) -> None:
