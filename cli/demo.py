@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -29,6 +28,12 @@ FAULTS: Final = (
     "null_snapshot=10,straddling_snapshot=10,broken_gzip=8,broken_json=8,sub_error=10"
 )
 STEPS_PER_SECOND: Final = 10
+
+SECONDS_LEAST: Final = 5
+"""In less there is nothing to compare."""
+
+END_SECONDS: Final = 60
+"""Within this time after its last second a process has ended by itself, or is ended."""
 
 _FRAMES: Final = """
 SELECT regexp_extract(topic, '^market\\.[^.]+\\.(.+)$', 1) AS feed, count(*) AS frames
@@ -52,11 +57,15 @@ def command(archive: Path | None, seconds: float, seed: int) -> None:
     from bookreel.exchange.audit import audit
 
     if archive is not None and archive.exists() and any(archive.iterdir()):
-        raise click.UsageError(f"{archive} is not empty; the demo wants a new folder")
+        raise click.UsageError(f"{archive} is not empty: name a new folder")
+    if seconds < SECONDS_LEAST:
+        raise click.UsageError(
+            f"{seconds:g} s are too few to compare anything: record for {SECONDS_LEAST} s or more"
+        )
     folder = Path(tempfile.mkdtemp(prefix="bookreel-demo-"))
     archive = archive or folder / "archive"
     truth, log = folder / "truth.ndjson", folder / "recorder.log"
-    with _exchange(truth, seed) as urls:
+    with _exchange(truth, seed, seconds + END_SECONDS) as urls:
         click.echo(
             f"an exchange with faults runs on {urls[2]}; recording {SYMBOLS} from it for {seconds:g} s ..."
         )
@@ -65,7 +74,7 @@ def command(archive: Path | None, seconds: float, seed: int) -> None:
     _show_contents(archive)
     result = audit(archive, truth, seed=seed)
     _show_audit(result, freshness)
-    _show_answers(archive, truth)
+    _show_answers(archive)
     click.echo(
         f"The archive lies in {archive} (the truth in {truth}, the recorder's log in {log}). Try next:"
     )
@@ -79,13 +88,9 @@ def command(archive: Path | None, seconds: float, seed: int) -> None:
         click.get_current_context().exit(1)
 
 
-def _bookreel(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "bookreel.cli", *arguments]
-
-
 @contextlib.contextmanager
-def _exchange(truth: Path, seed: int) -> Iterator[list[str]]:
-    """Run an exchange; yields its three URLs (ws, feed, rest)."""
+def _exchange(truth: Path, seed: int, seconds: float) -> Iterator[list[str]]:
+    """Run an exchange, for so long at the most; yields its three URLs (ws, feed, rest)."""
     arguments = [
         "--port",
         "0",
@@ -97,16 +102,31 @@ def _exchange(truth: Path, seed: int) -> Iterator[list[str]]:
         str(truth),
         "--seed",
         str(seed),
+        "--for",
+        f"{seconds}s",
     ]
-    process = subprocess.Popen(_bookreel("exchange", *arguments), stdout=subprocess.PIPE, text=True)  # noqa: S603
-    try:
+    with _running("exchange", arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None, "it is a pipe"
-        word, *urls = process.stdout.readline().split()
-        assert word == "listening:", "the exchange says where it listens"
+        word, *urls = process.stdout.readline().split() or [""]
+        if word != "listening:":
+            raise click.ClickException("the exchange did not start; why it did not is above")
         yield urls
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+
+
+@contextlib.contextmanager
+def _running(command: str, arguments: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A command of ours as a process; whatever happens, it is asked to end, once, and has ended afterwards."""
+    # In a group of its own, so that Ctrl-C reaches it through us and not twice.
+    words = [sys.executable, "-m", "bookreel.cli", command, *arguments]
+    with subprocess.Popen(words, process_group=0, **options) as process:  # noqa: S603
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _record(archive: Path, urls: list[str], seconds: float, log: Path) -> float | None:
@@ -117,38 +137,47 @@ def _record(archive: Path, urls: list[str], seconds: float, log: Path) -> float 
     arguments = ["--symbols", SYMBOLS, "--feeds", FEEDS, "--archive", str(archive), "--for", f"{seconds}s"]
     arguments += ["--ws-url", ws, "--feed-url", feed, "--rest-url", rest]
     freshness = None
-    with log.open("wb") as sink:
-        process = subprocess.Popen(_bookreel("record", *arguments), stdout=sink, stderr=sink)  # noqa: S603
-        steps = int(seconds * STEPS_PER_SECOND)
-        with Progress("recording", steps) as progress:
-            for step in range(steps):
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(1 / STEPS_PER_SECOND)
-                    break
-                progress.advance()
-                if step == steps // 2:
-                    freshness = _age(archive)
-        if process.wait(60):
-            shutil.copyfileobj(log.open(), sys.stderr)
-            raise click.ClickException("the recorder failed; its log is above")
+    steps = int(seconds * STEPS_PER_SECOND)
+    with (
+        log.open("wb") as sink,
+        _running("record", arguments, stdout=sink, stderr=sink) as process,
+        Progress("recording", steps) as progress,
+    ):
+        for step in range(steps):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1 / STEPS_PER_SECOND)
+                break
+            progress.advance()
+            if step >= steps // 2 and freshness is None:
+                freshness = _age(archive)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+    if process.returncode:
+        shutil.copyfileobj(log.open(), sys.stderr)
+        raise click.ClickException("the recorder failed; its log is above")
     return freshness
 
 
 def _age(archive: Path) -> float | None:
+    from bookreel.cli.questions import answer
     from bookreel.replay import Archive
 
+    if not (archive / "archive.json").exists():
+        return None
     with Archive(archive) as opened:
-        [(newest,)] = opened.sql("SELECT epoch_ns(max(ts_recv)) FROM bbo").fetchall()
+        [(newest,)] = answer(opened, "SELECT epoch_ns(max(ts_recv)) FROM bbo")
     return (time.time_ns() - newest) / 1e9 if newest else None
 
 
 def _show_contents(archive: Path) -> None:
-    from bookreel.cli.output import print_table
+    from bookreel.cli.output import print_rows
+    from bookreel.cli.questions import ask
     from bookreel.replay import Archive
 
     with Archive(archive) as opened:
         click.echo("Frames received, by feed:")
-        print_table(opened.sql(_FRAMES).to_arrow_table(), "table")
+        print_rows(ask(opened, _FRAMES), "table")
+        click.echo()
 
 
 def _show_audit(result: Audit, freshness: float | None) -> None:
@@ -180,13 +209,14 @@ def _show_audit(result: Audit, freshness: float | None) -> None:
     click.echo(f"  {'verdict':<32} {'the archive is right' if result.ok else 'THE ARCHIVE IS WRONG'}\n")
 
 
-def _show_answers(archive: Path, truth: Path) -> None:
+def _show_answers(archive: Path) -> None:
     """Three questions in SQL, as a user would ask them."""
-    from bookreel.cli.output import print_table
+    from bookreel.cli.output import print_rows
+    from bookreel.cli.questions import answer, ask
     from bookreel.replay import Archive
 
     with Archive(archive) as opened:
-        [(newest,)] = opened.sql("SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = 'btcusdt'").fetchall()
+        [(newest,)] = answer(opened, "SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = 'btcusdt'")
         last = f"TIMESTAMP_NS '{newest}'"
         for question, query in (
             ("Best bid and offer at the end", f"FROM bbo_at('btcusdt', {last})"),
@@ -198,4 +228,5 @@ def _show_answers(archive: Path, truth: Path) -> None:
             ),
         ):
             click.echo(f"{question}: {query}")
-            print_table(opened.sql(query).to_arrow_table(), "table")
+            print_rows(ask(opened, query), "table")
+            click.echo()

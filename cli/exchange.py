@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from pathlib import Path
 
 import click
@@ -64,7 +65,10 @@ def command(
         import msgspec
 
         config = msgspec.structs.replace(config, symbols=tuple(symbols))
-    asyncio.run(_serve(config, for_))
+    try:
+        asyncio.run(_serve(config, for_))
+    except socket.gaierror as error:
+        raise click.UsageError(f"--host {host}: {error.strerror}; 127.0.0.1 is this machine") from error
 
 
 async def _serve(config: object, for_: float | None) -> None:

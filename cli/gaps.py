@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bookreel.cli.options import archive_option, examples
-from bookreel.cli.output import FORMATS, print_table
+from bookreel.cli.output import FORMATS, print_rows
 
 if TYPE_CHECKING:
     from bookreel.cli.output import Format
@@ -28,11 +28,12 @@ ORDER BY start, symbol, feed
     epilog=examples(
         "bookreel gaps --archive ./archive",
         "bookreel gaps --archive ./archive --symbol btcusdt --cause seq_gap --format csv",
+        "bookreel gaps --archive ./archive --open",
     ),
 )
 @archive_option()
-@click.option("--symbol")
-@click.option("--cause", help="Such as disconnect, silence or seq_gap.")
+@click.option("--symbol", metavar="S", help="Only this one.")
+@click.option("--cause", metavar="CAUSE", help="Such as disconnect, silence or seq_gap.")
 @click.option("--open", "open_", is_flag=True, help="Only gaps that have not ended.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
 def command(archive: Path, symbol: str | None, cause: str | None, open_: bool, format_: Format) -> None:
@@ -43,6 +44,7 @@ def command(archive: Path, symbol: str | None, cause: str | None, open_: bool, f
     import difflib
 
     from bookreel.book import CAUSES
+    from bookreel.cli.questions import ask
     from bookreel.replay import Archive
 
     if cause is not None and cause not in CAUSES:
@@ -51,8 +53,4 @@ def command(archive: Path, symbol: str | None, cause: str | None, open_: bool, f
     with Archive(archive) as opened:
         if symbol is not None:
             opened.coverage(symbol)  # refuses a symbol that the archive does not have
-        rows = opened.sql(QUERY, {"symbol": symbol, "cause": cause, "open": open_}).to_arrow_table()
-    if format_ == "table" and not rows.num_rows:
-        click.echo("no gaps")
-        return
-    print_table(rows, format_)
+        print_rows(ask(opened, QUERY, {"symbol": symbol, "cause": cause, "open": open_}), format_)

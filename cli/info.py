@@ -11,65 +11,77 @@ from bookreel.cli.options import archive_option, examples
 
 __all__ = ["command"]
 
+SYMBOLS_SHOWN = 8
+
 
 @click.command(
-    "info", epilog=examples("bookreel info --archive ./archive", "bookreel info --archive A --format json")
+    "info",
+    epilog=examples("bookreel info --archive ./archive", "bookreel info --archive ./archive --format json"),
 )
 @archive_option()
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(archive: Path, format_: str) -> None:
     """Say what an archive holds: tables, symbols, time, sizes, gaps, and what is not sealed yet."""
+    from bookreel.cli.output import print_json
+
+    facts = _facts(archive)
+    if format_ == "json":
+        print_json([facts])
+        return
+    state = "being recorded now" if facts["recording"] else "nobody is recording"
+    click.echo(f"{archive}: {facts['venue']}, {state}")
+    click.echo(f"  from     {facts['first'] or 'never'}")
+    click.echo(f"  to       {facts['last'] or 'never'}")
+    symbols = facts["symbols"]
+    more = f" and {len(symbols) - SYMBOLS_SHOWN} more" if len(symbols) > SYMBOLS_SHOWN else ""
+    click.echo(f"  symbols  {len(symbols)}: {', '.join(symbols[:SYMBOLS_SHOWN]) or 'none'}{more}")
+    gaps = ", ".join(f"{count:,} {cause}" for cause, count in facts["gaps"].items())
+    click.echo(f"  gaps     {gaps or 'none'}")
+    click.echo(
+        f"  sealed   {_segments(facts['sealed_segments'])}, {facts['sealed_bytes'] / 1e6:,.1f} MB of Parquet; "
+        f"in the journal {_segments(facts['unsealed_segments'])}, {facts['unsealed_bytes'] / 1e6:,.1f} MB"
+    )
+    click.echo("  rows")
+    for name, count in facts["rows"].items():
+        if count:
+            click.echo(f"    {name:<15} {count:>14,}")
+
+
+def _facts(archive: Path) -> dict[str, Any]:
+    from bookreel.cli.output import stamp
+    from bookreel.cli.questions import answer
     from bookreel.replay import Archive
+    from bookreel.storage.disk import OsDisk
     from bookreel.storage.journal import is_recording
     from bookreel.storage.layout import read_meta
     from bookreel.storage.manifest import Manifest
     from bookreel.storage.segment import list_segments
 
-    meta = read_meta(archive)
-    manifest = Manifest.load(archive)
-    sealed = {entry.segment for entry in manifest.segments}
-    unsealed = [segment for segment in list_segments(archive) if segment.name not in sealed]
+    meta = read_meta(archive, OsDisk())
     with Archive(archive) as opened:
-        tables = {name: _rows(opened, name) for name in opened.tables()}
-        [(first, last)] = opened.sql(
-            "SELECT min(ts_recv)::VARCHAR, max(ts_recv)::VARCHAR FROM frames"
-        ).fetchall()
+        counts = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in opened.tables())  # noqa: S608
+        # One question for all tables, so that the journal's tail is decoded once.
+        rows = dict(answer(opened, counts))
+        [(first, last)] = answer(opened, "SELECT epoch_ns(min(ts_recv)), epoch_ns(max(ts_recv)) FROM frames")
+        gaps = answer(opened, "SELECT cause, count(*) FROM gaps GROUP BY cause ORDER BY 2 DESC, 1")
         symbols = [symbol for symbol in opened.symbols() if symbol]
-        gaps = dict(opened.sql("SELECT cause, count(*) FROM gaps GROUP BY cause ORDER BY 2 DESC").fetchall())
-    facts: dict[str, Any] = {
+    manifest = Manifest.load(archive)
+    unsealed = [segment for segment in list_segments(archive) if not manifest.sealed(segment.name)]
+    return {
         "archive": str(archive),
         "venue": meta.venue,
         "recording": is_recording(archive),
-        "first": first,
-        "last": last,
+        "first": stamp(first),
+        "last": stamp(last),
         "symbols": symbols,
-        "rows": tables,
-        "gaps": gaps,
+        "gaps": dict(gaps),
         "sealed_segments": len(manifest.segments),
         "sealed_bytes": sum(file.bytes for entry in manifest.segments for file in entry.files),
         "unsealed_segments": len(unsealed),
         "unsealed_bytes": sum(segment.size for segment in unsealed),
+        "rows": rows,
     }
-    if format_ == "json":
-        import msgspec
-
-        click.echo(msgspec.json.encode(facts))
-        return
-    state = "being recorded now" if facts["recording"] else "nobody is recording"
-    click.echo(f"{archive}: {meta.venue}, {state}")
-    click.echo(f"  from     {facts['first']}\n  to       {facts['last']}  (UTC)")
-    listed = ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" if len(symbols) > 8 else "")
-    click.echo(f"  symbols  {len(symbols)}: {listed}")
-    for name, count in tables.items():
-        if count:
-            click.echo(f"  {name:<15} {count:>14,} rows")
-    click.echo(f"  gaps     {', '.join(f'{count} {cause}' for cause, count in gaps.items()) or 'none'}")
-    click.echo(
-        f"  sealed   {facts['sealed_segments']} segments, {facts['sealed_bytes'] / 1e6:,.1f} MB of Parquet; "
-        f"in the journal {facts['unsealed_segments']} segments, {facts['unsealed_bytes'] / 1e6:,.1f} MB"
-    )
 
 
-def _rows(archive: Any, table: str) -> int:
-    [(count,)] = archive.sql(f'SELECT count(*) FROM "{table}"').fetchall()  # noqa: S608 - a name of ours
-    return int(count)
+def _segments(count: int) -> str:
+    return "1 segment" if count == 1 else f"{count:,} segments"

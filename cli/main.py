@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import os
 import sys
 from typing import Final
 
@@ -35,6 +37,23 @@ Examples:
   bookreel book --archive ./archive --symbol btcusdt --at 2026-11-20T12:00:00Z
 """
 
+BAD_USAGE: Final = 2
+UNREADABLE: Final = 3
+INTERRUPTED: Final = 130
+
+WRONG_PLACES: Final = frozenset(
+    {
+        errno.EADDRINUSE,
+        errno.EADDRNOTAVAIL,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EROFS,
+    }
+)
+"""What the operating system says of a path or an address that is wrong in itself, not of what is there."""
+
 
 class LazyGroup(click.Group):
     """Knows its commands' names, imports one when it is called, and offers the nearest name for a wrong one."""
@@ -59,9 +78,19 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS:
             near = difflib.get_close_matches(args[0], COMMANDS, n=2, cutoff=0.5)
-            hint = f" Did you mean {' or '.join(near)}?" if near else " See bookreel --help."
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            result: object = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. What is still buffered must not complain at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        return result
 
 
 @click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings=HELP)
@@ -73,21 +102,37 @@ def cli() -> None:
 def main() -> None:
     """Run the command line. Exit code 0 ok, 1 a check failed, 2 bad usage or config, 3 data unreadable."""
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
+        code = cli.main(prog_name="bookreel", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(BAD_USAGE)
+    except click.ClickException as error:
+        _complain(_sentence(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:
         # Every error of ours says what to do and carries its exit code; anything else is a bug and shows where.
         exit_code = getattr(error, "exit_code", None)
-        if exit_code is None:
+        if exit_code is not None:
+            _complain(str(error))
+        elif isinstance(error, OSError) and error.strerror:
+            what = f"{error.filename}: " if error.filename is not None else ""
+            _complain(f"{what}{error.strerror}")
+            exit_code = BAD_USAGE if error.errno in WRONG_PLACES else UNREADABLE
+        else:
             raise
-        click.echo(f"bookreel: {error}", err=True)
         sys.exit(exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: click.ClickException) -> str:
+    text = error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        stop = "" if text.endswith((".", "?")) else "."
+        text = f"{text}{stop} See {error.ctx.command_path} --help."
+    return text
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"bookreel: {sentence}", err=True)

@@ -8,14 +8,14 @@ from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["Names", "Seconds", "archive_option", "examples"]
+__all__ = ["Names", "Seconds", "Url", "archive_option", "examples"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-class Names(click.ParamType):
+class Names(click.ParamType[list[str]]):
     """Names separated by commas."""
 
     name = "a,b,..."
@@ -29,7 +29,7 @@ class Names(click.ParamType):
         return names
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType[float]):
     """A duration such as 90, 60s, 5m or 500ms, in seconds."""
 
     name = "duration"
@@ -48,11 +48,35 @@ class Seconds(click.ParamType):
         return seconds
 
 
-def archive_option(*, required: bool = True) -> Callable[[_F], _F]:
-    """`--archive DIR`."""
+class Url(click.ParamType[str]):
+    """Where a server is. ``schemes``: those it may have."""
+
+    name = "url"
+
+    def __init__(self, *schemes: str) -> None:
+        self.schemes = schemes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from urllib.parse import urlsplit
+
+        text = str(value)
+        try:
+            parts = urlsplit(text)
+            right = parts.scheme in self.schemes and parts.hostname and (parts.port is None or parts.port)
+        except ValueError:
+            right = False
+        if not right:
+            self.fail(
+                f"{text!r} is not one; write for example {self.schemes[0]}://127.0.0.1:9600", param, ctx
+            )
+        return text
+
+
+def archive_option(*, required: bool = True, exists: bool = True) -> Callable[[_F], _F]:
+    """`--archive DIR`. ``exists``: it has to be there, the command only reads."""
     return click.option(
         "--archive",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(exists=exists, file_okay=False, path_type=Path),
         required=required,
         metavar="DIR",
         help="The archive's folder.",

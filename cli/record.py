@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bookreel.cli.options import Names, Seconds, archive_option, examples
+from bookreel.cli.options import Names, Seconds, Url, archive_option, examples
 
 __all__ = ["command"]
 
@@ -29,10 +29,10 @@ __all__ = ["command"]
 @click.option("--venue", help="Whose protocol is spoken.  [default: huobi]")
 @click.option("--symbols", type=Names(), help="Such as btcusdt,ethusdt; `all`: every one that is online.")
 @click.option("--feeds", type=Names(), help="Such as mbp.150,depth.step0,bbo,trade,kline.1min,detail.")
-@archive_option(required=False)
-@click.option("--ws-url", help="Every feed but the incremental books.")
-@click.option("--feed-url", help="Incremental books.")
-@click.option("--rest-url", help="Reference data.")
+@archive_option(required=False, exists=False)
+@click.option("--ws-url", type=Url("wss", "ws"), help="Every feed but the incremental books.")
+@click.option("--feed-url", type=Url("wss", "ws"), help="Incremental books.")
+@click.option("--rest-url", type=Url("https", "http"), help="Reference data.")
 @click.option("--for", "for_seconds", type=Seconds(), help="Stop after this time, such as 60s or 24h.")
 def command(config: Path | None, archive: Path | None, symbols: list[str] | None, **flags: Any) -> None:
     """Record a venue's feeds until stopped by a signal, then seal what is left.

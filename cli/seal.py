@@ -13,7 +13,9 @@ from bookreel.cli.options import archive_option, examples
 __all__ = ["command"]
 
 
-@click.command("seal", epilog=examples("bookreel seal --archive ./archive"))
+@click.command(
+    "seal", epilog=examples("bookreel seal --archive ./archive", "bookreel seal --archive ./archive --follow")
+)
 @archive_option()
 @click.option("--follow", is_flag=True, help="Go on until the recorder has stopped and everything is sealed.")
 def command(archive: Path, follow: bool) -> None:
@@ -34,6 +36,5 @@ def command(archive: Path, follow: bool) -> None:
         click.echo("nothing to seal")
         return
     rows = ", ".join(f"{count:,} {table}" for table, count in sorted(report.rows.items()) if count)
-    click.echo(
-        f"sealed {report.segments} segments, {report.records:,} records, in {report.seconds:.1f} s: {rows}"
-    )
+    segments = "1 segment" if report.segments == 1 else f"{report.segments} segments"
+    click.echo(f"sealed {segments}, {report.records:,} records, in {report.seconds:.1f} s: {rows}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bookreel.cli.options import archive_option, examples
-from bookreel.cli.output import FORMATS, print_table
+from bookreel.cli.output import FORMATS, print_rows
 
 if TYPE_CHECKING:
     from bookreel.cli.output import Format
@@ -22,8 +22,12 @@ __all__ = ["command"]
         "bookreel sql --archive ./archive \"SELECT * FROM bbo_at('btcusdt', now())\"",
         "bookreel sql --archive ./archive \"FROM ohlcv('btcusdt', INTERVAL 5 SECONDS)\" --format csv",
         'bookreel sql --archive ./archive "SELECT cause, count(*) FROM gaps GROUP BY ALL"',
-        "tables: frames book_deltas book_snapshots bbo trades klines bars tickers gaps sessions instruments",
-        "macros: book_at(symbol, ts), bbo_at(symbol, ts), ohlcv(symbol, interval), coverage(symbol), top(symbol, n)",
+        'bookreel sql --archive ./archive "FROM trades" --format parquet > trades.parquet',
+        "",
+        "tables: frames book_deltas book_snapshots bbo trades klines bars tickers gaps",
+        "        sessions instruments; DESCRIBE <table> lists the columns",
+        "macros: book_at(symbol, ts), bbo_at(symbol, ts), ohlcv(symbol, interval),",
+        "        coverage(symbol), top(symbol, n)",
     ),
 )
 @archive_option()
@@ -35,7 +39,8 @@ def command(archive: Path, query: str, format_: Format, verify_on_read: bool) ->
 
     Times are UTC; now() is the current time in the type of the time columns.
     """
+    from bookreel.cli.questions import ask
     from bookreel.replay import Archive
 
     with Archive(archive, verify_on_read=verify_on_read) as opened:
-        print_table(opened.sql(query).to_arrow_table(), format_)
+        print_rows(ask(opened, query), format_)

@@ -33,9 +33,9 @@ def command(archive: Path, date: str | None, format_: str) -> None:
     with Progress("verifying") as progress:
         report = verify(archive, date=date, progress=progress.advance)
     if format_ == "json":
-        import msgspec
+        from bookreel.cli.output import print_json
 
-        click.echo(msgspec.json.encode(report))
+        print_json([report])
     else:
         for problem in report.problems[:PROBLEMS_SHOWN]:
             click.echo(f"{problem.kind}: {problem.where}: {problem.text}", err=True)
