@@ -7,7 +7,8 @@ A value, not a view: it stays as it is while the recorder writes and the sealer 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from bookreel.storage.schema import TABLES, TIME
 if TYPE_CHECKING:
     from bookreel.storage.manifest import FileEntry
 
-__all__ = ["STREAMS", "Contents", "Stream", "book_depth", "gap_rows", "stream_rows"]
+__all__ = ["STREAMS", "Contents", "Stream", "book_depth", "gap_rows", "sealed_streams", "stream_rows"]
 
 _COLUMNS: Final[dict[str, Any]] = {
     "symbol": pa.string(),
@@ -29,6 +30,16 @@ _COLUMNS: Final[dict[str, Any]] = {
     "since": TIME,
     "until": TIME,
 }
+
+_FEED_OF: Final = {
+    "book_deltas": "feed",
+    "book_snapshots": "feed",
+    "bbo": "'bbo'",
+    "trades": "'trade.detail'",
+    "klines": "'kline.' || period",
+    "tickers": "feed",
+}
+"""How each table's rows name their feed, as SQL."""
 
 STREAMS: Final = pa.schema(_COLUMNS)
 """Columns of :func:`stream_rows`."""
@@ -56,7 +67,8 @@ class Contents(msgspec.Struct, frozen=True):
     ``files``: sealed files by table; ``tail``: rows that are in no file, by table, in order of arrival,
     only of the tables that were asked for (``gaps`` has the open ones too, with a null ``end``);
     ``streams``: every stream ever covered; ``horizon``: receive time (ns) of the newest record, None where
-    there is none.
+    there is none; ``checkpoint_lost``: why the sealer's checkpoint cannot be used and streams had to be told from
+    their rows (None: it can).
     """
 
     root: Path
@@ -65,6 +77,7 @@ class Contents(msgspec.Struct, frozen=True):
     tail: dict[str, pa.Table]
     streams: list[Stream]
     horizon: int | None
+    checkpoint_lost: str | None = None
 
     def paths(self, table: str) -> list[Path]:
         """The sealed files of a table."""
@@ -84,6 +97,28 @@ def book_depth(feed: str) -> int | None:
     if match := _PUSHED.fullmatch(feed):
         return int(match[1])
     return None
+
+
+def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Stream]:
+    """The streams that have sealed rows, each from its first row to its last: what can still be said where the
+    sealer's checkpoint is lost.
+    """
+    import duckdb
+
+    database = duckdb.connect()
+    parts = []
+    for table, feed in _FEED_OF.items():
+        if paths := [str(root / entry.path) for entry in files.get(table, ())]:
+            parts.append(
+                database.read_parquet(paths).project(f"symbol, {feed} AS feed, epoch_ns(ts_recv) AS ts")
+            )
+    if not parts:
+        return []
+    rows = reduce(duckdb.DuckDBPyRelation.union, parts)
+    lives = (
+        rows.aggregate("symbol, feed, min(ts) AS since, max(ts) AS until").order("symbol, feed").fetchall()
+    )
+    return [Stream(*life) for life in lives]
 
 
 def stream_rows(streams: Iterable[Stream]) -> pa.Table:

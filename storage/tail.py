@@ -12,15 +12,16 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pyarrow as pa
 
 from bookreel import venues
-from bookreel.storage.contents import Contents, Stream, gap_rows
+from bookreel.storage.contents import Contents, Stream, gap_rows, sealed_streams
 from bookreel.storage.disk import OsDisk
 from bookreel.storage.errors import Unsettled
 from bookreel.storage.journal import is_recording
@@ -58,6 +59,7 @@ class Tail:
         self._rows: dict[str, dict[str, list[pa.Table]]] = {}
         self._last_ts: int | None = None
         self._normalizer = Normalizer(self._venue, tables=self._tables)
+        self._lost: str | None = None
 
     def close(self) -> None:
         """Close the segments that are being read."""
@@ -121,14 +123,17 @@ class Tail:
         self._last_ts = max((entry.ts_max for entry in known if entry.ts_max is not None), default=None)
         self._base = None if sealed is None else sealed.segment
         self._normalizer = Normalizer(self._venue, tables=self._tables)
+        self._lost = None
         if sealed is None:
             return
+        self._lost = "it is gone, or its digest is wrong"
         try:
             if state is not None:
                 self._normalizer = Normalizer.restore(self._venue, state, tables=self._tables)
+                self._lost = None
                 return
-        except BadState:
-            pass
+        except BadState as error:
+            self._lost = error.reason
         # As the sealer does: every stream goes on after a hole, and what is sealed stays readable.
         if self._last_ts is not None:
             self._normalizer.forget(self._last_ts)
@@ -185,11 +190,26 @@ class Tail:
             going_on = run.end is None or (run.symbol, run.feed) in holes
             until = (None if alive else horizon) if going_on else run.end
             streams.append(Stream(run.symbol, run.feed, run.first, until))
+        files = {table: manifest.files(table) for table in TABLES}
+        if self._lost is not None:
+            streams = _joined(sealed_streams(self._root, files), streams)
         return Contents(
             root=self._root,
             venue=self._venue.name,
-            files={table: manifest.files(table) for table in TABLES},
+            files=files,
             tail=tail,
             streams=streams,
             horizon=horizon,
+            checkpoint_lost=self._lost,
         )
+
+
+def _joined(older: Iterable[Stream], newer: Iterable[Stream]) -> list[Stream]:
+    """Lives of streams, where some were cut in two."""
+    lives = {(stream.symbol, stream.feed): stream for stream in older}
+    for stream in newer:
+        before = lives.get((stream.symbol, stream.feed), stream)
+        lives[stream.symbol, stream.feed] = msgspec.structs.replace(
+            stream, since=min(before.since, stream.since)
+        )
+    return list(lives.values())

@@ -196,6 +196,12 @@ class _Checker:
             return
         finally:
             self._tail.close()
+        if contents.checkpoint_lost is not None:
+            self._problem(
+                "state",
+                str(self._root),
+                f"the sealer's checkpoint is of no use ({contents.checkpoint_lost}); streams are known by their rows",
+            )
         venue = venues.get(contents.venue)
         for stream in contents.streams:
             if venue.topic(stream.symbol, stream.feed).coverage != "sequenced":
@@ -376,6 +382,7 @@ class _BookCheck:
 
     def _begin(self, whole: Whole) -> None:
         self._counts["epochs"] += 1
+        before = self._pos
         self._epoch, self._seq, self._pos = whole.epoch, whole.seq or 0, whole.pos
         self._book.load(whole.bids, whole.asks)
         self._ahead = {}
@@ -383,8 +390,9 @@ class _BookCheck:
         for step in waiting:
             if step.epoch == whole.epoch and step.seq > self._seq:
                 # Buffered frames came before the snapshot: what is missing between them is looked for there.
-                self._pos = min(self._pos, step.pos)
+                self._pos = before
                 self._delta(step)
+                before = self._pos
 
     def _compare(self, whole: Whole) -> None:
         self._counts["keyframes" if whole.source == "keyframe" else "snapshots"] += 1

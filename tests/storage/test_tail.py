@@ -160,5 +160,10 @@ def test_what_is_sealed_stays_readable_without_the_checkpoint(record: Record, ho
     recording.flush()
     tail = Tail(recording.path)
     assert trades(tail, recording) == [1, 2]
-    (gap,) = tail.look().tail["gaps"]["cause"].to_pylist()
+    contents = tail.look()
+    (gap,) = contents.tail["gaps"]["cause"].to_pylist()
     assert gap == "corrupt"
+    # The streams of what is sealed are told by their rows.
+    assert contents.checkpoint_lost is not None
+    lives = {stream.feed: stream for stream in contents.streams}
+    assert lives["trade.detail"].since == recording.at(2)
