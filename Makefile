@@ -30,10 +30,11 @@ types: $(VENV)/.types build/types  ## check types with mypy --strict and pyright
 	$(BIN)/mypy $(addprefix build/types/bookreel/,$(PACKAGES))
 	$(BIN)/pyright
 
-bench: $(VENV)/.bench  ## measure, with the peers in the same run
-	$(BIN)/python -m pytest benchmarks --import-mode=importlib
+bench: $(VENV)/.bench build/peers/.installed  ## measure, with the peers in the same run
+	$(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks --benchmark-json=build/bench.json
+	$(BIN)/python benchmarks/results.py build/bench.json
 
-peers: $(VENV)/.bench $(VENV)/.test  ## prove the embedded exchange with ccxt and cryptofeed
+peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchange with ccxt and cryptofeed
 	$(BIN)/python -m pytest -m peers tests
 
 clean:  ## remove everything the other targets made
@@ -47,6 +48,16 @@ $(VENV)/.run: $(SETUP)
 
 $(VENV)/.%: $(VENV)/.run $(SETUP)
 	@$(PIP) --editable '.[$*]'
+	@touch $@
+
+# Their requirements clash with ours. One that cannot be installed here is reported as not measured.
+build/peers/.installed: benchmarks/peers.txt
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@echo "installing the peers into $(@D) ..."
+	@grep -v '^#' $< | while read -r name; do \
+		$(@D)/bin/pip --disable-pip-version-check --quiet install --no-deps --only-binary :all: $$name \
+			|| echo "not installed: $${name%% *}"; \
+	done
 	@touch $@
 
 # The folders are mapped to bookreel.* by setuptools; the type checkers see the same names through links.
