@@ -436,6 +436,8 @@ class Normalizer:
             self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect", _since(facts))
         elif name == "silence":
             self._streams.silent(record.conn, facts.get("topics", ()), _since(facts))
+        elif name == "quiet":
+            self._streams.quiet(record.conn, facts.get("topic", ""), record.ts_recv)
         elif name == "shed":
             self._streams.damaged("shed", self._last_ts)
         if name != "recovery":

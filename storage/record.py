@@ -61,6 +61,7 @@ def encode_event(name: str, **facts: Any) -> bytes:
       ``operator`` gap.
     - ``connect`` (url), ``disconnect`` (cause: a gap cause, detail): of one line.
     - ``silence`` (topics: venue topic texts): these streams were found dead although the line is alive.
+    - ``quiet`` (topic: its text): this stream was asked about, and is alive.
     - ``since`` (ns) with either of these: known good until then only, although frames came later.
     - ``recovery`` (segment, reason, lost_bytes, after, before): damage found in the journal, bounded by
       positions.

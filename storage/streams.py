@@ -27,7 +27,8 @@ disconnect                            they are subscribed again             (uns
 
 (*) TCP keeps order: what a living stream sent before the line's last frame was received. But a stream that had
 been silent for longer than its own pace explains may have been dead; its hole begins with its own last message.
-In the same way a line that brought heartbeats only proves nothing after its last data.
+In the same way a line that brought heartbeats only proves nothing after its last data. And where a stream was found
+dead, its neighbours on the line that were not heard of since may have died with it.
 
 A hole that is open already keeps its cause and start, so that one real hole is one row.
 """
@@ -102,6 +103,7 @@ class LineState(msgspec.Struct):
     last_ts: int
     good_ts: int
     data: Pace
+    died_ts: int
     requests: list[tuple[RequestId, Topic]]
 
 
@@ -126,10 +128,10 @@ class StreamState(msgspec.Struct):
 
 class Line:
     """One connection of a line. ``last_ts``: receive time (ns) of its last frame; ``good_ts``: of the last one that
-    could be read; ``data``: the pace of its data.
+    could be read; ``data``: the pace of its data; ``died_ts``: until when the stream last found dead on it was good.
     """
 
-    __slots__ = ("conn", "data", "epoch", "good_ts", "last_ts", "requests")
+    __slots__ = ("conn", "data", "died_ts", "epoch", "good_ts", "last_ts", "requests")
 
     def __init__(self, conn: str, epoch: int, ts_recv: int) -> None:
         self.conn = conn
@@ -137,6 +139,7 @@ class Line:
         self.last_ts = ts_recv
         self.good_ts = ts_recv
         self.data = Pace(ts_recv)
+        self.died_ts = 0
         self.requests: dict[RequestId, Topic] = {}
 
     def asked(self, request_id: RequestId, topic: Topic) -> None:
@@ -246,7 +249,9 @@ class Streams:
             return
         ts_good = line.data.good_until(line.last_ts) if since is None else since
         for stream in self._on(line):
-            self._leave(stream, cause, stream.pace.good_until(ts_good))
+            last_ts = stream.pace.last_ts
+            may_have_died = last_ts <= line.died_ts + PAUSE_FLOOR_NS
+            self._leave(stream, cause, last_ts if may_have_died else stream.pace.good_until(ts_good))
 
     def stopped(self) -> None:
         """The recorder stopped in order."""
@@ -293,11 +298,21 @@ class Streams:
         """The streams of these topic texts are dead, although their line is alive. ``since``: known good until then
         only.
         """
+        line = self._lines.get(conn)
         dead = set(texts)
-        for stream in self._on(self._lines.get(conn)):
+        for stream in self._on(line):
             if stream.topic.text in dead:
                 last_ts = stream.pace.last_ts
-                self._leave(stream, "silence", last_ts if since is None else min(since, last_ts))
+                ts_good = last_ts if since is None else min(since, last_ts)
+                if line is not None:
+                    line.died_ts = max(line.died_ts, ts_good)
+                self._leave(stream, "silence", ts_good)
+
+    def quiet(self, conn: str, text: str, ts_recv: int) -> None:
+        """The stream of this topic text was asked about: it lives, and there was nothing to say."""
+        for stream in self._on(self._lines.get(conn)):
+            if stream.topic.text == text:
+                stream.pace.last_ts = ts_recv
 
     def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
         """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the
@@ -367,7 +382,13 @@ class Streams:
         """Everything, to go on from later with :meth:`restore`."""
         lines = [
             LineState(
-                line.conn, line.epoch, line.last_ts, line.good_ts, line.data, list(line.requests.items())
+                line.conn,
+                line.epoch,
+                line.last_ts,
+                line.good_ts,
+                line.data,
+                line.died_ts,
+                list(line.requests.items()),
             )
             for line in self._lines.values()
         ]
@@ -398,6 +419,7 @@ class Streams:
             line = self._lines[saved.conn] = Line(saved.conn, saved.epoch, saved.last_ts)
             line.good_ts = saved.good_ts
             line.data = saved.data
+            line.died_ts = saved.died_ts
             line.requests = dict(saved.requests)
         for kept in streams:
             stream = self.find(kept.topic)

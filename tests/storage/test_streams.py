@@ -343,3 +343,31 @@ def test_a_line_found_dead_is_good_until_then_only() -> None:
     rig.streams.disconnected("ws-0", "silence", since=10 * SECOND)
     (gap,) = rig.streams.open_gaps()
     assert gap.start == 10 * SECOND
+
+
+def test_a_neighbour_of_a_dead_stream_may_have_died_with_it() -> None:
+    rig = Rig()
+    line = rig.line(SECOND)
+    for topic_ in (BBO, TRADES):
+        rig.streams.subscribed(topic_, line, 1, SECOND)
+    bbo, trades = rig.streams.find(BBO), rig.streams.find(TRADES)
+    # Both speak once in ten seconds, so that silence alone means nothing.
+    for at in (11, 21, 31):
+        bbo.spoke(line, at * SECOND)
+        trades.spoke(line, at * SECOND + 1)
+    rig.streams.silent("ws-0", [BBO.text])
+    line.last_ts = 36 * SECOND
+    rig.streams.disconnected("ws-0", "disconnect")
+    starts = {gap.feed: gap.start for gap in rig.streams.open_gaps()}
+    assert starts == {"bbo": 31 * SECOND, "trade.detail": 31 * SECOND + 1}
+
+
+def test_a_stream_that_was_asked_and_is_quiet_lives() -> None:
+    rig = Rig()
+    line = rig.line(SECOND)
+    rig.streams.subscribed(BBO, line, 1, SECOND)
+    rig.streams.quiet("ws-0", BBO.text, 50 * SECOND)
+    line.last_ts = 60 * SECOND
+    rig.streams.disconnected("ws-0", "disconnect")
+    (gap,) = rig.streams.open_gaps()
+    assert gap.start == 50 * SECOND
