@@ -250,7 +250,7 @@ class Streams:
         ts_good = line.data.good_until(line.last_ts) if since is None else since
         for stream in self._on(line):
             last_ts = stream.pace.last_ts
-            may_have_died = last_ts <= line.died_ts + PAUSE_FLOOR_NS
+            may_have_died = line.died_ts > 0 and last_ts <= line.died_ts + PAUSE_FLOOR_NS
             self._leave(stream, cause, last_ts if may_have_died else stream.pace.good_until(ts_good))
 
     def stopped(self) -> None:
@@ -310,9 +310,10 @@ class Streams:
 
     def quiet(self, conn: str, text: str, ts_recv: int) -> None:
         """The stream of this topic text was asked about: it lives, and there was nothing to say."""
-        for stream in self._on(self._lines.get(conn)):
-            if stream.topic.text == text:
-                stream.pace.last_ts = ts_recv
+        line = self._lines.get(conn)
+        for stream in self._on(line):
+            if stream.topic.text == text and line is not None:
+                stream.pace.last_ts = line.data.last_ts = ts_recv
 
     def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
         """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the
