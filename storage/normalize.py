@@ -21,10 +21,11 @@ import pyarrow as pa
 from bookreel.book.model import CAUSES, Bbo, Delta, Event, Gap, Snapshot, Trade
 from bookreel.book.sync import Outcome
 from bookreel.storage.errors import StorageError
+from bookreel.storage.lines import Line, LineState
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
-from bookreel.storage.streams import Line, LineState, Run, Stream, Streams, StreamState
+from bookreel.storage.streams import Run, Stream, Streams, StreamState
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
     Ack,

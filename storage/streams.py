@@ -36,29 +36,15 @@ A hole that is open already keeps its cause and start, so that one real hole is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 import msgspec
 
 from bookreel.book.model import Cause, Gap
 from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
-from bookreel.venues.message import RequestId, Topic
+from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, LineState, Pace
+from bookreel.venues.message import Topic
 
-__all__ = ["Line", "LineState", "Run", "Stream", "StreamState", "Streams"]
-
-REQUESTS_MAX: Final = 1024
-"""Unanswered requests remembered for each line; older ones stay without a topic when they are refused."""
-
-PAUSES: Final = 2.0
-"""A stream silent for so many times its longest usual pause may be dead..."""
-
-PAUSE_FLOOR_NS: Final = 500_000_000
-"""...but not sooner than this."""
-
-_PAUSE_MEMORY: Final = 64
-"""Messages after which a third of the longest pause is left."""
-
-_INT64: Final = 2**63
+__all__ = ["Run", "Stream", "StreamState", "Streams"]
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -74,37 +60,6 @@ class Run(msgspec.Struct, frozen=True):
     first: int
     start: int
     end: int | None
-
-
-class Pace(msgspec.Struct):
-    """How often something speaks: when it last did (receive time, ns), and its longest usual pause (ns)."""
-
-    last_ts: int = 0
-    pause: int = 0
-
-    def spoke(self, ts_recv: int) -> None:
-        """It spoke. The hot path."""
-        pause = ts_recv - self.last_ts
-        scale = self.pause
-        self.pause = pause if pause > scale else scale - (scale - pause) // _PAUSE_MEMORY
-        self.last_ts = ts_recv
-
-    def good_until(self, ts_good: int) -> int:
-        """Until when it was certainly alive, if nothing else speaks against ``ts_good``."""
-        explained = max(PAUSE_FLOOR_NS, PAUSES * self.pause)
-        return self.last_ts if ts_good - self.last_ts > explained else ts_good
-
-
-class LineState(msgspec.Struct):
-    """A :class:`Line` for a checkpoint."""
-
-    conn: str
-    epoch: int
-    last_ts: int
-    good_ts: int
-    data: Pace
-    died_ts: int
-    requests: list[tuple[RequestId, Topic]]
 
 
 class StreamState(msgspec.Struct):
@@ -124,35 +79,6 @@ class StreamState(msgspec.Struct):
     gap: OpenGap | None
     suspicion: tuple[Cause, int] | None
     sync: SyncState | None
-
-
-class Line:
-    """One connection of a line. ``last_ts``: receive time (ns) of its last frame; ``good_ts``: of the last one that
-    could be read; ``data``: the pace of its data; ``died_ts``: until when the stream last found dead on it was good.
-    """
-
-    __slots__ = ("conn", "data", "died_ts", "epoch", "good_ts", "last_ts", "requests")
-
-    def __init__(self, conn: str, epoch: int, ts_recv: int) -> None:
-        self.conn = conn
-        self.epoch = epoch
-        self.last_ts = ts_recv
-        self.good_ts = ts_recv
-        self.data = Pace(ts_recv)
-        self.died_ts = 0
-        self.requests: dict[RequestId, Topic] = {}
-
-    def asked(self, request_id: RequestId, topic: Topic) -> None:
-        """A request for ``topic`` went out."""
-        # Nobody needs an id beyond 64 bits, and a checkpoint cannot hold one.
-        if request_id is not None and (isinstance(request_id, str) or -_INT64 <= request_id < _INT64):
-            self.requests[request_id] = topic
-            if len(self.requests) > REQUESTS_MAX:
-                del self.requests[next(iter(self.requests))]
-
-    def answered(self, request_id: RequestId) -> Topic | None:
-        """The topic of the request that this answers."""
-        return self.requests.pop(request_id, None)
 
 
 class Stream:

@@ -6,7 +6,8 @@ import pytest
 
 from bookreel.book.model import Delta, Gap, Snapshot
 from bookreel.book.sync import Outcome
-from bookreel.storage.streams import Line, Stream, Streams
+from bookreel.storage.lines import Line
+from bookreel.storage.streams import Stream, Streams
 from bookreel.venues.message import Coverage, Topic
 
 
