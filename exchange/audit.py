@@ -38,6 +38,10 @@ AS_OF_SAMPLES: Final = 200
 STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence"})
 CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open"})
 
+SELF_EXPLAINED: Final = frozenset({"misaligned", "crash_tail", "shed", "disk_full", "corrupt"})
+"""Causes that lie not with the exchange: a snapshot that could not be joined, although nothing is missing (honest ones
+are often old), and what happened to the recorder itself."""
+
 SHARED_HOLES: Final = {
     "silence": "silence",
     "broken_gzip": "decode_error",
@@ -282,8 +286,7 @@ def _gaps(
     for stream, ledger in holes.items():
         for hole in ledger:
             result.gaps_recorded += hole.recorded
-            # A snapshot that could not be joined says itself that nothing is missing; honest ones are often old.
-            if not hole.explained and hole.cause != "misaligned":
+            if not hole.explained and hole.cause not in SELF_EXPLAINED:
                 result.gaps_unexplained += 1
                 result.problems.append(
                     f"gap of {' '.join(stream)} ({hole.cause}) at {hole.start} is explained by nothing"
