@@ -39,7 +39,7 @@ STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broke
 CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open"})
 
 SELF_EXPLAINED: Final = frozenset({"misaligned", "crash_tail", "shed", "disk_full", "corrupt"})
-"""Causes that lie not with the exchange: a snapshot that could not be joined, although nothing is missing (honest ones
+"""Causes that lie not with the exchange: a snapshot that could not be joined although nothing is missing (honest ones
 are often old), and what happened to the recorder itself."""
 
 SHARED_HOLES: Final = {
