@@ -167,6 +167,9 @@ class HftBacktest:
                 depth = hbt.depth(0)
                 bid, ask = depth.best_bid, depth.best_ask
                 feeds += 1
+            # The last feed event ends the data, and is not answered with 2.
+            depth = hbt.depth(0)
+            bid, ask = depth.best_bid, depth.best_ask
             return feeds, bid, ask
 
         self._run = run

@@ -244,7 +244,7 @@ def render(results: dict[str, Any]) -> str:
         "",
         "## Not measured",
         "",
-        f"- In this run, as it was not installed: {', '.join(missing) or 'nothing'}.",
+        f"- In this run, as it is not installed or was not asked for: {'; '.join(missing) or 'nothing'}.",
         "- By these files: the socket, several symbols or lines at once, a cold page cache, power loss, and peers "
         "that come with a connection or a server of their own.",
         "",
