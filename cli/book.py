@@ -35,10 +35,12 @@ def command(archive: Path, symbol: str, at: str, feed: str | None, depth: int, f
 
     Exit code 1 where the book is not valid at that instant: the last good one is shown, and stderr says why.
     """
+    from bookreel.cli.interrupt import end_on_interrupt
     from bookreel.cli.output import print_json
     from bookreel.ingest.clock import SystemClock
     from bookreel.replay import Archive, to_ns
 
+    end_on_interrupt()
     instant = SystemClock().wall_ns() if at == "now" else to_ns(at)
     with Archive(archive) as opened:
         book = opened.book(symbol, at=instant, feed=feed, depth=depth)
@@ -70,9 +72,9 @@ def _why(book: Book, instant: int, archive: Path) -> str:
 
     what = f"the book of {book.symbol} {book.feed} is not valid at {iso(instant)}"
     if book.gap is not None:
-        end = "it is still open" if book.gap.end is None else f"to {iso(book.gap.end)}"
+        end = "until now" if book.gap.end is None else f"to {iso(book.gap.end)}"
         return (
-            f"{what}: inside a gap ({book.gap.cause}) from {iso(book.gap.start)}, {end}; "
+            f"{what}: inside a gap ({book.gap.cause}) from {iso(book.gap.start)} {end}; "
             f"see bookreel gaps --archive {archive} --symbol {book.symbol}"
         )
     when = "not begun yet" if book.ts_recv is None else "ended before"

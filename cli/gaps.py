@@ -44,9 +44,11 @@ def command(archive: Path, symbol: str | None, cause: str | None, open_: bool, f
     import difflib
 
     from bookreel.book import CAUSES
+    from bookreel.cli.interrupt import end_on_interrupt
     from bookreel.cli.questions import ask
     from bookreel.replay import Archive
 
+    end_on_interrupt()
     if cause is not None and cause not in CAUSES:
         near = difflib.get_close_matches(cause, CAUSES, n=3, cutoff=0.3) or sorted(CAUSES)
         raise click.UsageError(f"There is no cause {cause!r}; did you mean {', '.join(near)}?")

@@ -127,12 +127,9 @@ def _print_csv(rows: Rows) -> None:
     import pyarrow.csv
 
     native = [_is_number(field.type) or pa.types.is_boolean(field.type) for field in rows.schema]
-    schema = pa.schema(
-        [
-            pa.field(field.name, field.type if plain else pa.string())
-            for field, plain in zip(rows.schema, native, strict=True)
-        ]
-    )
+    names = _unique(rows.schema.names)
+    types = [field.type if plain else pa.string() for field, plain in zip(rows.schema, native, strict=True)]
+    schema = pa.schema(list(zip(names, types, strict=True)))
     with pyarrow.csv.CSVWriter(sys.stdout.buffer, schema) as writer:
         for batch in rows.batches:
             columns = [
@@ -152,11 +149,11 @@ def _texts(column: Any) -> Any:
     if pa.types.is_timestamp(column.type):
         return _times(column)
     encode = msgspec.json.Encoder(decimal_format="number").encode
-    values = (
-        value if value is None or isinstance(value, str) else encode(value).decode()
+    texts = [
+        value if value is None or isinstance(value, str) else encode(value).decode().strip('"')
         for value in _values(column)
-    )
-    return pa.array(list(values), pa.string())
+    ]
+    return pa.array(texts, pa.string())
 
 
 def _print_parquet(rows: Rows) -> None:
@@ -165,9 +162,8 @@ def _print_parquet(rows: Rows) -> None:
 
     if sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal; send it to a file: ... > rows.parquet")
-    schema = pa.schema(
-        [field.with_name(name) for field, name in zip(rows.schema, _unique(rows.schema.names), strict=True)]
-    )
+    names = _unique(rows.schema.names)
+    schema = pa.schema([field.with_name(name) for field, name in zip(rows.schema, names, strict=True)])
     try:
         with pyarrow.parquet.ParquetWriter(sys.stdout.buffer, schema, compression="zstd") as writer:
             for batch in rows.batches:

@@ -27,9 +27,11 @@ def command(archive: Path, date: str | None, format_: str) -> None:
 
     Exit code 1 if anything is wrong.
     """
+    from bookreel.cli.interrupt import end_on_interrupt
     from bookreel.cli.progress import Progress
     from bookreel.storage.verify import verify
 
+    end_on_interrupt()
     with Progress("verifying") as progress:
         report = verify(archive, date=date, progress=progress.advance)
     if format_ == "json":
