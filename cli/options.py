@@ -72,14 +72,14 @@ class Url(click.ParamType[str]):
         return text
 
 
-def archive_option(*, required: bool = True, exists: bool = True) -> Callable[[_F], _F]:
+def archive_option(*, required: bool = True, exists: bool = True, help: str = "") -> Callable[[_F], _F]:
     """`--archive DIR`. ``exists``: it has to be there, the command only reads."""
     return click.option(
         "--archive",
         type=click.Path(exists=exists, file_okay=False, path_type=Path),
         required=required,
         metavar="DIR",
-        help="The archive's folder.",
+        help=f"The archive's folder.{help}",
     )
 
 

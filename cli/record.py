@@ -29,7 +29,7 @@ __all__ = ["command"]
 @click.option("--venue", help="Whose protocol is spoken.  [default: huobi]")
 @click.option("--symbols", type=Names(), help="Such as btcusdt,ethusdt; `all`: every one that is online.")
 @click.option("--feeds", type=Names(), help="Such as mbp.150,depth.step0,bbo,trade,kline.1min,detail.")
-@archive_option(required=False, exists=False)
+@archive_option(required=False, exists=False, help="  [default: archive]")
 @click.option("--ws-url", type=Url("wss", "ws"), help="Every feed but the incremental books.")
 @click.option("--feed-url", type=Url("wss", "ws"), help="Incremental books.")
 @click.option("--rest-url", type=Url("https", "http"), help="Reference data.")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+Query = Callable[[Path, str], list[dict[str, Any]]]
+
+GAP = """SELECT epoch_ns(start) AS a, epoch_ns("end") AS b FROM gaps
+WHERE symbol = 'btcusdt' AND feed = 'mbp.150' AND "end" IS NOT NULL ORDER BY start LIMIT 1"""
+
+
+def test_book_is_that_of_sql(run: Run, query: Query, archive: Path) -> None:
+    (gap,) = query(archive, GAP)
+    done = run(
+        "book",
+        "--archive",
+        archive,
+        "--symbol",
+        "btcusdt",
+        "--at",
+        gap["b"],
+        "--depth",
+        3,
+        "--format",
+        "json",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    book = json.loads(done.stdout)
+    assert (
+        book["valid"]
+        and book["gap"] is None
+        and len(book["ts_recv"]) == len("2026-11-20T12:00:00.000000000Z")
+    )
+    levels = query(archive, f"FROM book_at('btcusdt', {gap['b']}) WHERE level <= 3")
+    for side in ("bid", "ask"):
+        rows = [[row["price"], row["size"]] for row in levels if row["side"] == side]
+        assert book[f"{side}s"] == rows != []
+
+
+def test_inside_a_gap(run: Run, query: Query, archive: Path) -> None:
+    (gap,) = query(archive, GAP)
+    words = ["book", "--archive", archive, "--symbol", "btcusdt", "--at", (gap["a"] + gap["b"]) // 2]
+    done = run(*words)
+    assert done.returncode == 1
+    assert "NOT VALID" in done.stdout
+    assert "is not valid at" in done.stderr and "inside a gap (seq_gap) from" in done.stderr
+    book = json.loads(run(*words, "--format", "json").stdout)
+    assert not book["valid"]
+    assert (book["gap"]["cause"], len(book["gap"]["start"])) == (
+        "seq_gap",
+        len("2026-11-20T12:00:00.000000000Z"),
+    )
+
+
+@pytest.mark.parametrize(("at", "told"), [("2020-01-01", "not begun yet"), ("now", "ended before")])
+def test_outside_of_the_recording(run: Run, archive: Path, at: str, told: str) -> None:
+    done = run("book", "--archive", archive, "--symbol", "btcusdt", "--at", at)
+    assert done.returncode == 1
+    assert told in done.stderr and "coverage('btcusdt')" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--symbol", "btcusd", "--at", "now"], "did you mean btcusdt"),
+        (["--symbol", "btcusdt", "--at", "yesterday"], "give ISO-8601 such as 2026-11-20T12:00:00.5Z"),
+        (["--symbol", "btcusdt", "--at", "now", "--feed", "mbp.20"], "it has mbp.150"),
+        (["--symbol", "btcusdt", "--at", "now", "--depth", "0"], "'--depth'"),
+    ],
+)
+def test_wrong_questions(run: Run, archive: Path, words: list[str], told: str) -> None:
+    done = run("book", "--archive", archive, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_a_book_from_a_damaged_file(run: Run, copy: Path) -> None:
+    (path,) = (copy / "parquet" / "book_snapshots").rglob("*.parquet")
+    path.unlink()
+    done = run("book", "--archive", copy, "--symbol", "btcusdt", "--at", "now")
+    assert done.returncode == 3
+    assert "parquet/book_snapshots" in done.stderr

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+
+def test_it_says_where_and_stops_on_a_signal(start: Callable[..., Any], tmp_path: Path) -> None:
+    truth = tmp_path / "truth.ndjson"
+    process = start("exchange", "--port", 0, "--symbols", "btcusdt", "--truth", truth)
+    assert process.line().startswith("listening: ws://127.0.0.1:")
+    assert "bookreel record --symbols btcusdt" in process.line()
+    assert process.end(signal.SIGINT) == 0
+    lines = [json.loads(line) for line in truth.read_text().splitlines()]
+    assert [lines[0]["type"], lines[-1]["type"]] == ["start", "stop"]
+
+
+def test_a_port_in_use(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("exchange", "--port", port)
+    assert done.returncode == 2
+    assert f"port {port} on 127.0.0.1 is in use: choose another one, or 0" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--faults", "lost_dleta=3"], "did you mean lost_delta?"),
+        (["--faults", "lost_delta=x"], "'x' is not a number"),
+        (["--symbols", "btc-usd"], "did you mean btcusdt"),
+        (["--truth", "/nowhere/truth"], "/nowhere/truth: No such file or directory"),
+        (["--host", "198.51.100.1"], "cannot assign requested address"),
+        (["--host", "127.0.0.999"], "--host 127.0.0.999"),
+        (["--port", "99999"], "not in the range"),
+        (["--rate", "0"], "not in the range"),
+    ],
+)
+def test_wrong_settings(run: Run, words: list[str], told: str) -> None:
+    done = run("exchange", "--port", 0, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
