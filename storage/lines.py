@@ -52,16 +52,15 @@ class LineState(msgspec.Struct):
     last_ts: int
     good_ts: int
     data: Pace
-    died_ts: int
     requests: list[tuple[RequestId, Topic]]
 
 
 class Line:
     """One connection of a line. ``last_ts``: receive time (ns) of its last frame; ``good_ts``: of the last one that
-    could be read; ``data``: the pace of its data; ``died_ts``: until when the stream last found dead on it was good.
+    could be read; ``data``: the pace of its data.
     """
 
-    __slots__ = ("conn", "data", "died_ts", "epoch", "good_ts", "last_ts", "requests")
+    __slots__ = ("conn", "data", "epoch", "good_ts", "last_ts", "requests")
 
     def __init__(self, conn: str, epoch: int, ts_recv: int) -> None:
         self.conn = conn
@@ -69,7 +68,6 @@ class Line:
         self.last_ts = ts_recv
         self.good_ts = ts_recv
         self.data = Pace(ts_recv)
-        self.died_ts = 0
         self.requests: dict[RequestId, Topic] = {}
 
     def asked(self, request_id: RequestId, topic: Topic) -> None:

@@ -427,14 +427,14 @@ class Normalizer:
         facts = decode_event(record.payload)
         name = facts.pop("event")
         if name == "start":
-            self._streams.crashed(self._last_ts)
+            self._streams.crashed()
         elif name == "stop":
             self._streams.stopped()
         elif name == "connect":
             self._streams.connected(record.conn, record.epoch, record.ts_recv)
         elif name == "disconnect":
             cause = facts.get("cause")
-            self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect", _since(facts))
+            self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect")
         elif name == "silence":
             self._streams.silent(record.conn, facts.get("topics", ()), _since(facts))
         elif name == "quiet":

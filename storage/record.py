@@ -60,9 +60,9 @@ def encode_event(name: str, **facts: Any) -> bytes:
     - ``stop`` (reason): it closed the archive in order; streams end here, and a later subscription closes an
       ``operator`` gap.
     - ``connect`` (url), ``disconnect`` (cause: a gap cause, detail): of one line.
-    - ``silence`` (topics: venue topic texts): these streams were found dead although the line is alive.
+    - ``silence`` (topics: venue topic texts; since: ns, known good until then only): these streams were found dead
+      although the line is alive.
     - ``quiet`` (topic: its text): this stream was asked about, and is alive.
-    - ``since`` (ns) with either of these: known good until then only, although frames came later.
     - ``recovery`` (segment, reason, lost_bytes, after, before): damage found in the journal, bounded by
       positions.
     - ``import`` (file, sha256): a captured file follows.

@@ -15,20 +15,20 @@ So a hole begins here in one of these ways, always with the last instant that is
 ====================================  ====================================  ==============================
 what the journal says                 which streams                         start
 ====================================  ====================================  ==============================
-``disconnect``, or a new connect      all on the line                       line's last frame (*)
-``silence``                           those named                           stream's last message
+``disconnect``, or a new connect      all on the line                       last sign of life (*)
+``silence``                           those named                           last sign of life (*)
 frame that cannot be read             the one it names, else all on the     line's last good frame
                                       line
 damaged journal, ``shed``             all on any line                       record before
-``start`` without a ``stop``          all on any line                       record before it (*)
-``stop``, unsub, ``operator``         these have *ended*: no hole until     line's last frame (*)
-disconnect                            they are subscribed again             (unsub: its ack)
+``start`` without a ``stop``          all on any line                       last sign of life (*)
+``stop``, unsub, ``operator``         these have *ended*: no hole until     line's last frame (*);
+disconnect                            they are subscribed again             unsub: its ack
 ====================================  ====================================  ==============================
 
-(*) TCP keeps order: what a living stream sent before the line's last frame was received. But a stream that had
-been silent for longer than its own pace explains may have been dead; its hole begins with its own last message.
-In the same way a line that brought heartbeats only proves nothing after its last data. And where a stream was found
-dead, its neighbours on the line that were not heard of since may have died with it.
+(*) TCP keeps order: what a living stream sent before the line's last frame was received. Yet a stream may have died
+unnoticed before its line did, so its hole begins with its own last sign of life: a message, or the answer that
+there is none. The recorder asks a silent stream soon, so this claims a little too little and never too much. Only
+where the recorder stops in order is a silence that the stream's usual pause explains taken for quiet.
 
 A hole that is open already keeps its cause and start, so that one real hole is one row.
 """
@@ -168,26 +168,29 @@ class Streams:
         line = self._lines[conn] = Line(conn, epoch, ts_recv)
         return line
 
-    def disconnected(self, conn: str, cause: Cause, since: int | None = None) -> None:
-        """A line's connection is gone. ``since``: it was found dead, and is known good until then only."""
+    def disconnected(self, conn: str, cause: Cause) -> None:
+        """A line's connection is gone."""
         line = self._lines.pop(conn, None)
         if line is None:
             return
-        ts_good = line.data.good_until(line.last_ts) if since is None else since
         for stream in self._on(line):
-            last_ts = stream.pace.last_ts
-            may_have_died = line.died_ts > 0 and last_ts <= line.died_ts + PAUSE_FLOOR_NS
-            self._leave(stream, cause, last_ts if may_have_died else stream.pace.good_until(ts_good))
+            in_order = cause == "operator"
+            ts_good = (
+                stream.pace.good_until(line.data.good_until(line.last_ts))
+                if in_order
+                else stream.pace.last_ts
+            )
+            self._leave(stream, cause, ts_good)
 
     def stopped(self) -> None:
         """The recorder stopped in order."""
         for conn in list(self._lines):
             self.disconnected(conn, "operator")
 
-    def crashed(self, ts_good: int) -> None:
-        """The recorder died after its record of ``ts_good``."""
+    def crashed(self) -> None:
+        """The recorder died."""
         for stream in self._covered():
-            self._leave(stream, "crash_tail", stream.pace.good_until(ts_good))
+            self._leave(stream, "crash_tail", stream.pace.last_ts)
         self._lines.clear()
 
     # Subscriptions
@@ -224,15 +227,11 @@ class Streams:
         """The streams of these topic texts are dead, although their line is alive. ``since``: known good until then
         only.
         """
-        line = self._lines.get(conn)
         dead = set(texts)
-        for stream in self._on(line):
+        for stream in self._on(self._lines.get(conn)):
             if stream.topic.text in dead:
                 last_ts = stream.pace.last_ts
-                ts_good = last_ts if since is None else min(since, last_ts)
-                if line is not None:
-                    line.died_ts = max(line.died_ts, ts_good)
-                self._leave(stream, "silence", ts_good)
+                self._leave(stream, "silence", last_ts if since is None else min(since, last_ts))
 
     def quiet(self, conn: str, text: str, ts_recv: int) -> None:
         """The stream of this topic text was asked about: it lives, and there was nothing to say."""
@@ -314,7 +313,6 @@ class Streams:
                 line.last_ts,
                 line.good_ts,
                 line.data,
-                line.died_ts,
                 list(line.requests.items()),
             )
             for line in self._lines.values()
@@ -346,7 +344,6 @@ class Streams:
             line = self._lines[saved.conn] = Line(saved.conn, saved.epoch, saved.last_ts)
             line.good_ts = saved.good_ts
             line.data = saved.data
-            line.died_ts = saved.died_ts
             line.requests = dict(saved.requests)
         for kept in streams:
             stream = self.find(kept.topic)

@@ -389,6 +389,7 @@ def test_a_reconnect_is_one_gap_for_each_stream_of_the_line() -> None:
     tape = Tape()
     tape.live_book()
     tape.ack("market.btcusdt.bbo")
+    tape.bbo(0)  # the venue's last message again: no sign of life
     good = tape.bbo(1)
     tape.delta()
     fed = tape.delta()
@@ -415,16 +416,17 @@ def test_a_silent_stream_is_good_again_with_its_next_message() -> None:
     assert gap_rows(normalize(tape)) == [("bbo", "silence", ts_of(tape, good), ts_of(tape, heard), heard)]
 
 
-def test_a_start_without_a_stop_is_a_crash_tail_from_the_last_record() -> None:
+def test_a_start_without_a_stop_is_a_crash_tail_from_the_last_sign_of_life() -> None:
     tape = Tape()
     tape.ack("market.btcusdt.bbo")
-    tape.bbo(1)
+    tape.bbo(0)  # the venue's last message again: no sign of life
+    good = tape.bbo(1)
     last = tape.got({"ping": 1})
     tape.damage(1, torn=True)
     tape.event("recovery", segment="s", after=last)
     tape.event("start")
     acked = tape.ack("market.btcusdt.bbo")
-    assert gap_rows(normalize(tape)) == [("bbo", "crash_tail", ts_of(tape, last), ts_of(tape, acked), acked)]
+    assert gap_rows(normalize(tape)) == [("bbo", "crash_tail", ts_of(tape, good), ts_of(tape, acked), acked)]
 
 
 def test_after_a_stop_the_time_until_the_next_run_is_an_operator_gap() -> None:

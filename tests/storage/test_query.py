@@ -132,7 +132,9 @@ def test_top_is_the_newest_book(holed: Any) -> None:
 def test_bbo_at(holed: Any) -> None:
     query = "select seq, bid, ask, valid from bbo_at('btcusdt', ?)"
     assert ask(holed, query, [holed.at(6)]) == []
-    assert ask(holed, query, [holed.at(7)]) == [(14, 98.0, 101.0, True)]
+    assert ask(holed, query, [holed.at(6.5)]) == [(14, 98.0, 101.0, True)]
+    # Nothing more came before the line was lost: that it was only quiet is not known.
+    assert ask(holed, query, [holed.at(7)]) == [(14, 98.0, 101.0, False)]
     assert ask(holed, query, [holed.at(14)]) == [(14, 98.0, 101.0, False)]
 
 

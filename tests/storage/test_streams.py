@@ -6,7 +6,7 @@ import pytest
 
 from bookreel.book.model import Delta, Gap, Snapshot
 from bookreel.book.sync import Outcome
-from bookreel.storage.lines import Line
+from bookreel.storage.lines import PAUSE_FLOOR_NS, Line
 from bookreel.storage.streams import Stream, Streams
 from bookreel.venues.message import Coverage, Topic
 
@@ -52,17 +52,18 @@ def test_a_plain_stream_runs_from_its_ack_and_its_hole_ends_with_the_next_one() 
     rig.streams.subscribed(BBO, rig.line(), 5, 11)
     (run,) = rig.streams.runs()
     assert (run.epoch, run.first, run.start, run.end) == (5, 11, 11, None)
-    rig.line(20)
+    rig.streams.find(BBO).spoke(rig.line(20), 11 + PAUSE_FLOOR_NS)
     rig.streams.disconnected("ws-0", "half_open")
     (gap,) = rig.streams.open_gaps()
-    assert (gap.cause, gap.start, gap.end, gap.epoch) == ("half_open", 20, None, 5)
-    assert rig.streams.runs()[0].end == 20
-    rig.streams.subscribed(BBO, rig.line(30, epoch=2), 9, 31)
+    last = 11 + PAUSE_FLOOR_NS
+    assert (gap.cause, gap.start, gap.end, gap.epoch) == ("half_open", last, None, 5)
+    assert rig.streams.runs()[0].end == last
+    rig.streams.subscribed(BBO, rig.line(last + 30, epoch=2), 9, last + 31)
     (gap,) = rig.closed
-    assert (gap.cause, gap.start, gap.end, gap.repaired_by) == ("half_open", 20, 31, 9)
+    assert (gap.cause, gap.start, gap.end, gap.repaired_by) == ("half_open", last, last + 31, 9)
     assert not rig.streams.open_gaps()
     (run,) = rig.streams.runs()
-    assert (run.epoch, run.first, run.start, run.end) == (9, 11, 31, None)
+    assert (run.epoch, run.first, run.start, run.end) == (9, 11, last + 31, None)
 
 
 def test_a_second_ack_on_the_same_line_changes_nothing() -> None:
@@ -80,7 +81,7 @@ def test_a_connect_without_a_disconnect_ends_the_connection_before() -> None:
     rig.line(15)
     rig.line(40, epoch=2)
     (gap,) = rig.streams.open_gaps()
-    assert (gap.cause, gap.start) == ("disconnect", 15)
+    assert (gap.cause, gap.start) == ("disconnect", 11)
 
 
 def test_a_plain_stream_that_moves_to_another_line_has_no_hole_and_a_sequenced_one_has() -> None:
@@ -121,7 +122,7 @@ def test_after_a_stop_there_is_no_hole_until_the_stream_is_wanted_again() -> Non
     rig.streams.stopped()
     assert not rig.streams.open_gaps()
     assert {run.end for run in rig.streams.runs()} == {20}
-    rig.streams.crashed(25)  # the next `start`
+    rig.streams.crashed()  # the next `start`
     line = rig.line(30)
     rig.streams.subscribed(BBO, line, 8, 31)
     rig.streams.subscribed(MBP, line, 9, 32)
@@ -139,18 +140,21 @@ def test_a_stop_does_not_change_the_cause_of_a_hole_that_is_open() -> None:
     rig.streams.disconnected("ws-0", "disconnect")
     rig.line(20, epoch=2)
     rig.streams.stopped()
-    rig.streams.crashed(21)
+    rig.streams.crashed()
     rig.streams.subscribed(BBO, rig.line(30), 8, 31)
     (gap,) = rig.closed
-    assert (gap.cause, gap.start, gap.end) == ("disconnect", 15, 31)
+    assert (gap.cause, gap.start, gap.end) == ("disconnect", 11, 31)
 
 
-def test_a_crash_ends_every_stream_at_the_last_record() -> None:
+def test_a_crash_ends_every_stream_at_its_last_sign_of_life() -> None:
     rig = Rig()
     rig.streams.subscribed(BBO, rig.line(10, "ws-0"), 1, 11)
     rig.streams.subscribed(TRADES, rig.line(12, "ws-1"), 2, 13)
-    rig.streams.crashed(99)
-    assert [(gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("crash_tail", 99)] * 2
+    rig.streams.crashed()
+    assert [(gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [
+        ("crash_tail", 11),
+        ("crash_tail", 13),
+    ]
 
 
 def test_an_unsubscribed_stream_has_ended_at_the_ack() -> None:
@@ -289,7 +293,7 @@ SECOND = 1_000_000_000
 @pytest.mark.parametrize(
     ("pause", "silent", "start"),
     [
-        # A brisk stream that had stopped may have been dead; its hole begins with its last message.
+        # A brisk stream that had stopped may have been dead.
         (SECOND // 10, 2 * SECOND, 0),
         # For a slow one the same silence is nothing unusual: the line's last frame counts.
         (5 * SECOND, 2 * SECOND, 2 * SECOND),
@@ -297,7 +301,9 @@ SECOND = 1_000_000_000
         (SECOND // 10, SECOND // 5, SECOND // 5),
     ],
 )
-def test_a_hole_begins_where_the_stream_was_last_known_to_live(pause: int, silent: int, start: int) -> None:
+def test_an_orderly_end_is_where_the_stream_is_known_to_have_lived(
+    pause: int, silent: int, start: int
+) -> None:
     rig = Rig()
     line = rig.line(SECOND)
     rig.streams.subscribed(BBO, line, 1, SECOND)
@@ -308,9 +314,8 @@ def test_a_hole_begins_where_the_stream_was_last_known_to_live(pause: int, silen
         stream.pace.spoke(last)
         line.data.spoke(last)
     line.last_ts = last + silent
-    rig.streams.disconnected("ws-0", "disconnect")
-    (gap,) = rig.streams.open_gaps()
-    assert gap.start == last + start
+    rig.streams.stopped()
+    assert rig.streams.runs()[0].end == last + start
 
 
 def test_an_older_capture_after_newer_data_makes_no_hole() -> None:
@@ -332,35 +337,15 @@ def test_time_off_a_line_is_no_pause() -> None:
     assert stream.pace.pause == 5
 
 
-def test_a_line_found_dead_is_good_until_then_only() -> None:
+def test_heartbeats_are_no_sign_of_life() -> None:
     rig = Rig()
     line = rig.line(SECOND)
     rig.streams.subscribed(TRADES, line, 1, SECOND)
-    stream = rig.streams.find(TRADES)
-    for at in range(2, 12):
-        stream.pace.spoke(at * SECOND)
-        line.data.spoke(at * SECOND)
-    line.last_ts = 11 * SECOND + SECOND // 2
-    rig.streams.disconnected("ws-0", "silence", since=10 * SECOND)
+    rig.streams.find(TRADES).spoke(line, 11 * SECOND)
+    line.last_ts = 12 * SECOND
+    rig.streams.disconnected("ws-0", "silence")
     (gap,) = rig.streams.open_gaps()
-    assert gap.start == 10 * SECOND
-
-
-def test_a_neighbour_of_a_dead_stream_may_have_died_with_it() -> None:
-    rig = Rig()
-    line = rig.line(SECOND)
-    for topic_ in (BBO, TRADES):
-        rig.streams.subscribed(topic_, line, 1, SECOND)
-    bbo, trades = rig.streams.find(BBO), rig.streams.find(TRADES)
-    # Both speak once in ten seconds, so that silence alone means nothing.
-    for at in (11, 21, 31):
-        bbo.spoke(line, at * SECOND)
-        trades.spoke(line, at * SECOND + 1)
-    rig.streams.silent("ws-0", [BBO.text])
-    line.last_ts = 36 * SECOND
-    rig.streams.disconnected("ws-0", "disconnect")
-    starts = {gap.feed: gap.start for gap in rig.streams.open_gaps()}
-    assert starts == {"bbo": 31 * SECOND, "trade.detail": 31 * SECOND + 1}
+    assert gap.start == 11 * SECOND
 
 
 def test_a_stream_that_was_asked_and_is_quiet_lives() -> None:
