@@ -1,6 +1,6 @@
 """Clients we did not write, used as their users use them: if they are content, the protocol is spoken right.
 
-They are in the ``bench`` extra; without it these tests are skipped.
+They are in the ``peers`` extra; without it these tests are skipped.
 """
 
 from __future__ import annotations
