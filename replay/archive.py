@@ -10,6 +10,7 @@ import asyncio
 import difflib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -50,7 +51,7 @@ class Archive:
     def __init__(self, path: Path | str, *, verify_on_read: bool = False) -> None:
         self.path = Path(path)
         self._tail = Tail(self.path)
-        self._database = Database(self.path, verify_on_read=verify_on_read)
+        self._verify_on_read = verify_on_read
         self._scanner = Scanner()
         self._gaps: dict[str, list[Gap]] = {}
 
@@ -65,7 +66,13 @@ class Archive:
     def close(self) -> None:
         """Close what is open. Relations that were handed out end with it; tables stay."""
         self._tail.close()
-        self._database.close()
+        if "_database" in self.__dict__:
+            self._database.close()
+
+    @cached_property
+    def _database(self) -> Database:
+        """Made when SQL is first asked for: that takes longer than finding a book."""
+        return Database(self.path, verify_on_read=self._verify_on_read)
 
     def symbols(self) -> list[str]:
         """Symbols that have at least one stream."""
