@@ -43,7 +43,7 @@ def command(archive: Path, format_: str) -> None:
         f"  sealed   {_segments(facts['sealed_segments'])}, {facts['sealed_bytes'] / 1e6:,.1f} MB of Parquet; "
         f"in the journal {_segments(facts['unsealed_segments'])}, {facts['unsealed_bytes'] / 1e6:,.1f} MB"
     )
-    click.echo("  rows")
+    click.echo("  rows" if any(facts["rows"].values()) else "  rows     none")
     for name, count in facts["rows"].items():
         if count:
             click.echo(f"    {name:<15} {count:>14,}")

@@ -117,7 +117,7 @@ def main() -> None:
         if exit_code is not None:
             _complain(str(error))
         elif isinstance(error, OSError) and error.strerror:
-            what = f"{error.filename}: " if error.filename is not None else ""
+            what = f"{error.filename}: " if isinstance(error.filename, str) else ""
             _complain(f"{what}{error.strerror}")
             exit_code = BAD_USAGE if error.errno in WRONG_PLACES else UNREADABLE
         else:

@@ -37,4 +37,6 @@ def command(archive: Path, follow: bool) -> None:
         return
     rows = ", ".join(f"{count:,} {table}" for table, count in sorted(report.rows.items()) if count)
     segments = "1 segment" if report.segments == 1 else f"{report.segments} segments"
-    click.echo(f"sealed {segments}, {report.records:,} records, in {report.seconds:.1f} s: {rows}")
+    click.echo(
+        f"sealed {segments}, {report.records:,} records, in {report.seconds:.1f} s: {rows or 'no rows'}"
+    )
