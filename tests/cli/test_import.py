@@ -54,9 +54,10 @@ def test_an_import_that_was_cut_short(run: Run, capture: Path, tmp_path: Path) -
         ("half.ndjson", b'{"recv_ts": 1.5, "raw": "{}"}\n{"recv_ts": 2.5, "ra', "line 2 of"),
         ("empty.ndjson", b"", "it holds no frames"),
         ("plain.gz", b'{"recv_ts": 1.5, "raw": "{}"}\n', "Not a gzipped file"),
-        ("cut.gz", gzip.compress(b'{"recv_ts": 1.5, "raw": "{}"}\n' * 99)[:-12], "cannot be read"),
+        ("cut.gz", gzip.compress(b'{"recv_ts": 1.5, "raw": "{}"}\n' * 99, mtime=0)[:-12], "cannot be read"),
         ("other.ndjson", b'{"price": 1}\n', "recv_ts"),
     ],
+    ids=["garbage", "half", "empty", "plain", "cut", "other"],
 )
 def test_unreadable_captures(run: Run, tmp_path: Path, name: str, content: bytes, told: str) -> None:
     file = tmp_path / name
