@@ -42,14 +42,26 @@ FROM frames WHERE direction = 'in' AND kind = 'data' GROUP BY 1 ORDER BY 2 DESC
 
 
 @click.command(
-    "demo", epilog=examples("bookreel demo", "bookreel demo --seconds 60 --archive ./demo-archive")
+    "demo",
+    epilog=examples(
+        "bookreel demo",
+        "bookreel demo --seconds 60 --archive ./demo-archive",
+        "bookreel demo --seconds 180 --symbols all --faults all=20",
+    ),
 )
 @click.option(
     "--archive", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="A new folder."
 )
 @click.option("--seconds", type=Seconds(), default=20.0, show_default=True, help="How long to record.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the market and its faults.")
-def command(archive: Path | None, seconds: float, seed: int) -> None:
+@click.option(
+    "--symbols", default=SYMBOLS, show_default=True, help="Markets of the exchange, or `all` of them."
+)
+@click.option("--feeds", default=FEEDS, show_default=True)
+@click.option(
+    "--faults", default=FAULTS, metavar="SPEC", help="As of `bookreel exchange`; by default most kinds."
+)
+def command(archive: Path | None, seconds: float, seed: int, symbols: str, feeds: str, faults: str) -> None:
     """Record the embedded exchange over loopback with faults on, then hold the archive against the truth.
 
     Exchange, recorder and sealer are processes of their own, as in real use. Exit code 1 if anything differs.
@@ -62,26 +74,32 @@ def command(archive: Path | None, seconds: float, seed: int) -> None:
         raise click.UsageError(
             f"{seconds:g} s are too few to compare anything: record for {SECONDS_LEAST} s or more"
         )
+    if symbols == "all":
+        from bookreel.exchange.listing import CATALOG
+
+        symbols = ",".join(CATALOG)
     folder = Path(tempfile.mkdtemp(prefix="bookreel-demo-"))
     archive = archive or folder / "archive"
     truth, log = folder / "truth.ndjson", folder / "recorder.log"
-    with _exchange(truth, seed, seconds + END_SECONDS) as urls:
+    market = ["--symbols", symbols, "--faults", faults, "--seed", str(seed)]
+    with _exchange(truth, market, seconds + END_SECONDS) as urls:
         click.echo(
-            f"an exchange with faults runs on {urls[2]}; recording {SYMBOLS} from it for {seconds:g} s ..."
+            f"an exchange with faults runs on {urls[2]}; recording {symbols} from it for {seconds:g} s ..."
         )
-        freshness = _record(archive, urls, seconds, log)
+        freshness = _record(archive, urls, ["--symbols", symbols, "--feeds", feeds], seconds, log)
     click.echo()
     _show_contents(archive)
     result = audit(archive, truth, seed=seed)
     _show_audit(result, freshness)
-    _show_answers(archive)
+    symbol = symbols.split(",")[0]
+    _show_answers(archive, symbol)
     click.echo(
         f"The archive lies in {archive} (the truth in {truth}, the recorder's log in {log}). Try next:"
     )
     click.echo(f"  bookreel info --archive {archive}")
     click.echo(f"  bookreel gaps --archive {archive}")
     click.echo(f"  bookreel verify --archive {archive}")
-    click.echo(f"  bookreel sql --archive {archive} \"FROM coverage('btcusdt')\"")
+    click.echo(f"  bookreel sql --archive {archive} \"FROM coverage('{symbol}')\"")
     if not result.ok:
         for problem in result.problems[:20]:
             click.echo(f"WRONG: {problem}", err=True)
@@ -89,22 +107,9 @@ def command(archive: Path | None, seconds: float, seed: int) -> None:
 
 
 @contextlib.contextmanager
-def _exchange(truth: Path, seed: int, seconds: float) -> Iterator[list[str]]:
+def _exchange(truth: Path, market: list[str], seconds: float) -> Iterator[list[str]]:
     """Run an exchange, for so long at the most; yields its three URLs (ws, feed, rest)."""
-    arguments = [
-        "--port",
-        "0",
-        "--symbols",
-        SYMBOLS,
-        "--faults",
-        FAULTS,
-        "--truth",
-        str(truth),
-        "--seed",
-        str(seed),
-        "--for",
-        f"{seconds}s",
-    ]
+    arguments = ["--port", "0", "--truth", str(truth), "--for", f"{seconds}s", *market]
     with _running("exchange", arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None, "it is a pipe"
         word, *urls = process.stdout.readline().split() or [""]
@@ -129,12 +134,12 @@ def _running(command: str, arguments: list[str], **options: Any) -> Iterator[sub
                 process.kill()
 
 
-def _record(archive: Path, urls: list[str], seconds: float, log: Path) -> float | None:
+def _record(archive: Path, urls: list[str], streams: list[str], seconds: float, log: Path) -> float | None:
     """Run a recorder until it stops by itself; the age (s) of the newest row a query saw meanwhile."""
     from bookreel.cli.progress import Progress
 
     ws, feed, rest = urls
-    arguments = ["--symbols", SYMBOLS, "--feeds", FEEDS, "--archive", str(archive), "--for", f"{seconds}s"]
+    arguments = ["--archive", str(archive), "--for", f"{seconds}s", *streams]
     arguments += ["--ws-url", ws, "--feed-url", feed, "--rest-url", rest]
     freshness = None
     steps = int(seconds * STEPS_PER_SECOND)
@@ -209,22 +214,22 @@ def _show_audit(result: Audit, freshness: float | None) -> None:
     click.echo(f"  {'verdict':<32} {'the archive is right' if result.ok else 'THE ARCHIVE IS WRONG'}\n")
 
 
-def _show_answers(archive: Path) -> None:
+def _show_answers(archive: Path, symbol: str) -> None:
     """Three questions in SQL, as a user would ask them."""
     from bookreel.cli.output import print_rows
     from bookreel.cli.questions import answer, ask
     from bookreel.replay import Archive
 
     with Archive(archive) as opened:
-        [(newest,)] = answer(opened, "SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = 'btcusdt'")
+        [(newest,)] = answer(opened, "SELECT max(ts_recv)::VARCHAR FROM bbo WHERE symbol = ?", [symbol])
         last = f"TIMESTAMP_NS '{newest}'"
         for question, query in (
-            ("Best bid and offer at the end", f"FROM bbo_at('btcusdt', {last})"),
-            ("Bars of 5 s", "FROM ohlcv('btcusdt', INTERVAL 5 SECONDS) ORDER BY 1 DESC LIMIT 4"),
+            ("Best bid and offer at the end", f"FROM bbo_at('{symbol}', {last})"),
+            ("Bars of 5 s", f"FROM ohlcv('{symbol}', INTERVAL 5 SECONDS) ORDER BY 1 DESC LIMIT 4"),
             (
                 "The book 5 s before",
                 "SELECT side, level, price, size, valid "  # noqa: S608 - of values of ours
-                f"FROM book_at('btcusdt', {last} - INTERVAL 5 SECONDS) WHERE level <= 3",
+                f"FROM book_at('{symbol}', {last} - INTERVAL 5 SECONDS) WHERE level <= 3",
             ),
         ):
             click.echo(f"{question}: {query}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from pathlib import Path
@@ -30,8 +31,14 @@ def command(archive: Path, follow: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with Progress("sealing segments") as progress:
-        report = seal(archive, follow=follow, stop=stop, progress=lambda _: progress.advance())
+    # A sealer that follows runs beside a recorder, and the terminal is the recorder's.
+    with contextlib.nullcontext() if follow else Progress("sealing segments") as progress:
+        report = seal(
+            archive,
+            follow=follow,
+            stop=stop,
+            progress=None if progress is None else lambda _: progress.advance(),
+        )
     if not report.segments:
         click.echo("nothing to seal")
         return
