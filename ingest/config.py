@@ -167,7 +167,9 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | N
         config = msgspec.convert(values, RecordConfig)
     except msgspec.ValidationError as error:
         key = _key_of(str(error))
-        raise ConfigError(key, f"setting {key!r}: {error}", source=str(path or "")) from error
+        # msgspec would show the pattern of an address.
+        reason = "write an address such as wss://host/path" if key.endswith("_url") else str(error)
+        raise ConfigError(key, f"setting {key!r}: {reason}", source=str(path or "")) from error
     for key in ("symbols", "feeds"):
         if not getattr(config, key):
             raise ConfigError(
