@@ -1,4 +1,4 @@
-"""The lines of a recording: one connection after another, what was asked on them, and how often they speak."""
+"""The lines of a recording: one connection after another, what was asked on them, how often something speaks."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _INT64: Final = 2**63
 
 
 class Pace(msgspec.Struct):
-    """How often something speaks: when it last did (receive time, ns), and its longest usual pause (ns)."""
+    """A stream's signs of life: when the last one came (receive time, ns), and its longest usual pause (ns)."""
 
     last_ts: int = 0
     pause: int = 0
 
     def spoke(self, ts_recv: int) -> None:
-        """It spoke. The hot path."""
+        """A message came. The hot path."""
         pause = ts_recv - self.last_ts
         scale = self.pause
         self.pause = pause if pause > scale else scale - (scale - pause) // _PAUSE_MEMORY
         self.last_ts = ts_recv
 
     def good_until(self, ts_good: int) -> int:
-        """Until when it was certainly alive, if nothing else speaks against ``ts_good``."""
+        """``ts_good``, unless it had been silent by then for longer than is usual: then its last sign of life."""
         explained = max(PAUSE_FLOOR_NS, PAUSES * self.pause)
         return self.last_ts if ts_good - self.last_ts > explained else ts_good
 
@@ -51,23 +51,21 @@ class LineState(msgspec.Struct):
     epoch: int
     last_ts: int
     good_ts: int
-    data: Pace
     requests: list[tuple[RequestId, Topic]]
 
 
 class Line:
     """One connection of a line. ``last_ts``: receive time (ns) of its last frame; ``good_ts``: of the last one that
-    could be read; ``data``: the pace of its data.
+    could be read.
     """
 
-    __slots__ = ("conn", "data", "epoch", "good_ts", "last_ts", "requests")
+    __slots__ = ("conn", "epoch", "good_ts", "last_ts", "requests")
 
     def __init__(self, conn: str, epoch: int, ts_recv: int) -> None:
         self.conn = conn
         self.epoch = epoch
         self.last_ts = ts_recv
         self.good_ts = ts_recv
-        self.data = Pace(ts_recv)
         self.requests: dict[RequestId, Topic] = {}
 
     def asked(self, request_id: RequestId, topic: Topic) -> None:

@@ -290,7 +290,7 @@ class Normalizer:
             self.counts["foreign"] += 1
             if sync is not None:
                 return
-        stream.spoke(line, record.ts_recv)
+        stream.spoke(record.ts_recv)
         if sync is None:
             self._plain(events, stream, record)
             return

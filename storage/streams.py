@@ -122,8 +122,8 @@ class Stream:
         # Of a sequenced stream: why it may have missed something, and the last instant known good then.
         self.suspicion: tuple[Cause, int] | None = None
 
-    def spoke(self, line: Line, ts_recv: int) -> None:
-        """A message came over ``line``. The hot path."""
+    def spoke(self, ts_recv: int) -> None:
+        """A message came. The hot path."""
         acked_ts = self.acked_ts
         if acked_ts:
             self.acked_ts = 0
@@ -131,7 +131,6 @@ class Stream:
                 # A subscription is answered with the venue's last message again: no sign of life.
                 return
         self.pace.spoke(ts_recv)
-        line.data.spoke(ts_recv)
 
     @property
     def hole(self) -> OpenGap | None:
@@ -174,13 +173,8 @@ class Streams:
         if line is None:
             return
         for stream in self._on(line):
-            in_order = cause == "operator"
-            ts_good = (
-                stream.pace.good_until(line.data.good_until(line.last_ts))
-                if in_order
-                else stream.pace.last_ts
-            )
-            self._leave(stream, cause, ts_good)
+            pace = stream.pace
+            self._leave(stream, cause, pace.good_until(line.last_ts) if cause == "operator" else pace.last_ts)
 
     def stopped(self) -> None:
         """The recorder stopped in order."""
@@ -235,10 +229,9 @@ class Streams:
 
     def quiet(self, conn: str, text: str, ts_recv: int) -> None:
         """The stream of this topic text was asked about: it lives, and there was nothing to say."""
-        line = self._lines.get(conn)
-        for stream in self._on(line):
-            if stream.topic.text == text and line is not None:
-                stream.pace.last_ts = line.data.last_ts = ts_recv
+        for stream in self._on(self._lines.get(conn)):
+            if stream.topic.text == text:
+                stream.pace.last_ts = ts_recv
 
     def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
         """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the
@@ -312,7 +305,6 @@ class Streams:
                 line.epoch,
                 line.last_ts,
                 line.good_ts,
-                line.data,
                 list(line.requests.items()),
             )
             for line in self._lines.values()
@@ -343,7 +335,6 @@ class Streams:
         for saved in lines:
             line = self._lines[saved.conn] = Line(saved.conn, saved.epoch, saved.last_ts)
             line.good_ts = saved.good_ts
-            line.data = saved.data
             line.requests = dict(saved.requests)
         for kept in streams:
             stream = self.find(kept.topic)

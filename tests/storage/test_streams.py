@@ -52,7 +52,7 @@ def test_a_plain_stream_runs_from_its_ack_and_its_hole_ends_with_the_next_one() 
     rig.streams.subscribed(BBO, rig.line(), 5, 11)
     (run,) = rig.streams.runs()
     assert (run.epoch, run.first, run.start, run.end) == (5, 11, 11, None)
-    rig.streams.find(BBO).spoke(rig.line(20), 11 + PAUSE_FLOOR_NS)
+    rig.streams.find(BBO).spoke(11 + PAUSE_FLOOR_NS)
     rig.streams.disconnected("ws-0", "half_open")
     (gap,) = rig.streams.open_gaps()
     last = 11 + PAUSE_FLOOR_NS
@@ -312,7 +312,6 @@ def test_an_orderly_end_is_where_the_stream_is_known_to_have_lived(
     for _ in range(10):
         last += pause
         stream.pace.spoke(last)
-        line.data.spoke(last)
     line.last_ts = last + silent
     rig.streams.stopped()
     assert rig.streams.runs()[0].end == last + start
@@ -341,7 +340,7 @@ def test_heartbeats_are_no_sign_of_life() -> None:
     rig = Rig()
     line = rig.line(SECOND)
     rig.streams.subscribed(TRADES, line, 1, SECOND)
-    rig.streams.find(TRADES).spoke(line, 11 * SECOND)
+    rig.streams.find(TRADES).spoke(11 * SECOND)
     line.last_ts = 12 * SECOND
     rig.streams.disconnected("ws-0", "silence")
     (gap,) = rig.streams.open_gaps()
