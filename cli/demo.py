@@ -170,7 +170,7 @@ def _age(archive: Path) -> float | None:
     if not (archive / "archive.json").exists():
         return None
     with Archive(archive) as opened:
-        [(newest,)] = answer(opened, "SELECT epoch_ns(max(ts_recv)) FROM bbo")
+        [(newest,)] = answer(opened, "SELECT epoch_ns(max(ts_recv)) FROM frames")
     return (time.time_ns() - newest) / 1e9 if newest else None
 
 
