@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from bookreel.cli.options import archive_option, examples
 
 __all__ = ["command"]
+
+NOTED: Final = {
+    "decode_errors": "unreadable frames",
+    "unknown_fields": "fields nobody knows",
+    "inexact_numbers": "numbers a float64 cannot hold",
+}
+"""What the sealer counts, and how it is called."""
 
 SYMBOLS_SHOWN = 8
 
@@ -43,6 +50,10 @@ def command(archive: Path, format_: str) -> None:
         f"  sealed   {_segments(facts['sealed_segments'])}, {facts['sealed_bytes'] / 1e6:,.1f} MB of Parquet; "
         f"in the journal {_segments(facts['unsealed_segments'])}, {facts['unsealed_bytes'] / 1e6:,.1f} MB"
     )
+    noted = ", ".join(
+        f"{facts['noted'][name]:,} {text}" for name, text in NOTED.items() if facts["noted"][name]
+    )
+    click.echo(f"  noted    {noted or 'nothing odd'}, of what is sealed")
     click.echo("  rows" if any(facts["rows"].values()) else "  rows     none")
     for name, count in facts["rows"].items():
         if count:
@@ -81,6 +92,7 @@ def _facts(archive: Path) -> dict[str, Any]:
         "sealed_bytes": sum(file.bytes for entry in manifest.segments for file in entry.files),
         "unsealed_segments": len(unsealed),
         "unsealed_bytes": sum(segment.size for segment in unsealed),
+        "noted": {name: sum(entry.counts.get(name, 0) for entry in manifest.segments) for name in NOTED},
         "rows": rows,
     }
 

@@ -50,9 +50,6 @@ TRADES_SEEN: Final = 2048
 BLOCK_RECORDS: Final = 4096
 """Records after which collected rows become Arrow: Python values of so few stay in the processor's cache."""
 
-SAMPLE_RECORDS: Final = 64
-"""One record of so many is looked through for unknown fields, which costs more than decoding it."""
-
 STATE_VERSION: Final = 1
 
 _DAY_NS: Final = 86_400_000_000_000
@@ -112,7 +109,7 @@ class Normalizer:
 
     ``counts`` of what was fed to this object: frames, events, decode_errors, applied (deltas), duplicates (deltas
     and trades known already), foreign (messages on a line the stream is not subscribed on), gaps, repeated (records
-    whose position was seen before), damages, inexact_numbers, and unknown_fields (of one record in 64).
+    whose position was seen before), damages, inexact_numbers, unknown_fields.
     """
 
     def __init__(
@@ -264,8 +261,7 @@ class Normalizer:
             else:
                 row = self._reply(message, line, record)
             counts["inexact_numbers"] += self._venue.inexact_numbers(text)
-            if record.pos % SAMPLE_RECORDS == 0:
-                counts["unknown_fields"] += len(self._venue.unknown_fields(text))
+            counts["unknown_fields"] += len(self._venue.unknown_fields(text))
         else:
             row = self._sent(message, line)
         self._rows.frame(record, row, text)

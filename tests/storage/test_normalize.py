@@ -660,3 +660,11 @@ def test_real_market_dynamics_have_no_gap(name: str, applied: int) -> None:
     sources = taken["book_snapshots"].column("source").to_pylist()
     assert sources.count("refresh") == 1
     assert sources.count("keyframe") == 6
+
+
+def test_every_field_nobody_knows_is_counted() -> None:
+    tape = Tape()
+    for number in range(3):
+        tape.got({"ch": "market.btcusdt.bbo", "ts": 6, "new": number, "tick": {"seqId": number, "newer": 1}})
+    tape.bbo(9)
+    assert normalize(tape).counts["unknown_fields"] == 6
