@@ -135,6 +135,31 @@ class Feed:
         return self.last
 
 
+class SlotFeed(Feed):
+    """A topic that is looked at in each slot, and pushed if it changed since its last push. Requests in between
+    change nothing about that."""
+
+    def __init__(self, topic: Topic, market: SymbolMarket) -> None:
+        super().__init__(topic, market)
+        self._pushed: int | str | None = None
+
+    def mark(self) -> int | str | None:
+        """What differs when the content does; None: there is nothing to push."""
+        return self.market.seq
+
+    def on_slot(self, now_ms: int) -> Frame | None:
+        mark = self.mark()
+        if mark is None or mark == self._pushed:
+            return None
+        self._pushed = mark
+        return self._push(self.tick() or "", now_ms)
+
+    def cached(self, now_ms: int) -> Frame | None:
+        if self.last is None:
+            self._pushed = self.mark()
+        return super().cached(now_ms)
+
+
 def bar_json(bar: Bar) -> str:
     """A bar as in kline topics and replies."""
     return (
@@ -226,41 +251,25 @@ def _trades_tick(event: MarketEvent) -> str:
     return f'{{"id":{event.seq},"ts":{ts_ms},"data":[{",".join(trade_json(t, ts_ms) for t in trades)}]}}'
 
 
-class DepthFeed(Feed):
+class DepthFeed(SlotFeed):
     period_ns = 1_000_000_000
 
     def __init__(self, topic: Topic, market: SymbolMarket) -> None:
         super().__init__(topic, market)
         self._step = int(topic.argument[-1])
-        self._version = 0
-
-    def on_slot(self, now_ms: int) -> Frame | None:
-        return self._push(self.tick(), now_ms) if self.market.seq != self._version else None
 
     def tick(self) -> str:
-        self._version = self.market.seq
-        return depth_json(self.market, self._step, 150)
-
-    def reply(self, first: int, last: int) -> str:
         return depth_json(self.market, self._step, 150)
 
 
-class DetailFeed(Feed):
+class DetailFeed(SlotFeed):
     period_ns = _SLOT_NS
 
-    def __init__(self, topic: Topic, market: SymbolMarket) -> None:
-        super().__init__(topic, market)
-        self._sent = 0
-
-    def on_slot(self, now_ms: int) -> Frame | None:
+    def mark(self) -> int | None:
         events = self.market.events
-        if not events or events[-1].seq == self._sent:
-            return None
-        return self._push(self.tick(), now_ms)
+        return events[-1].seq if events else None
 
     def tick(self) -> str:
-        events = self.market.events
-        self._sent = events[-1].seq if events else 0
         day = self.market.bars.day()
         seq = self.market.seq
         return (
@@ -270,22 +279,16 @@ class DetailFeed(Feed):
         )
 
 
-class TickerFeed(Feed):
+class TickerFeed(SlotFeed):
     period_ns = _SLOT_NS
 
-    def __init__(self, topic: Topic, market: SymbolMarket) -> None:
-        super().__init__(topic, market)
-        self._sent = ""
-
-    def on_slot(self, now_ms: int) -> Frame | None:
-        before = self._sent
-        tick = self.tick()
-        return self._push(tick, now_ms) if tick != before else None
+    def mark(self) -> str:
+        return self.tick()
 
     def tick(self) -> str:
         market, day, quote = self.market, self.market.bars.day(), self.market.quote
         last = market.events[-1].trades[-1] if market.events else None
-        self._sent = encode_json(
+        return encode_json(
             {
                 "open": day.open,
                 "high": day.high,
@@ -302,23 +305,17 @@ class TickerFeed(Feed):
                 "lastSize": last.size if last else 0.0,
             }
         )
-        return self._sent
 
 
-class RefreshFeed(Feed):
+class RefreshFeed(SlotFeed):
     period_ns = _SLOT_NS
 
     def __init__(self, topic: Topic, market: SymbolMarket) -> None:
         super().__init__(topic, market)
         self._levels = int(topic.argument)
-        self._seq = 0
-
-    def on_slot(self, now_ms: int) -> Frame | None:
-        return self._push(self.tick(), now_ms) if self.market.seq != self._seq else None
 
     def tick(self) -> str:
         market = self.market
-        self._seq = market.seq
         bids, asks = market.bids.image(self._levels).values(), market.asks.image(self._levels).values()
         return f'{{"seqNum":{market.seq},"bids":{join_levels(bids)},"asks":{join_levels(asks)}}}'
 

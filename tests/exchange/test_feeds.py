@@ -147,6 +147,15 @@ def test_nothing_is_sent_again_when_nothing_changed() -> None:
         assert feed.on_slot(5) is None, name
 
 
+@pytest.mark.parametrize("name", ["depth.step0", "mbp.refresh.5", "detail", "ticker"])
+def test_a_request_takes_no_push_away(name: str) -> None:
+    feed = open_feed(name)
+    run(feed, 100, slot_every=1)
+    trade = next(event for event in iter(feed.market.step, None) if event.trades)
+    assert feed.reply(0, 2**32) is not None
+    assert feed.on_slot(trade.ts_ns // 1_000_000) is not None
+
+
 def test_cached_messages_are_the_last_ones() -> None:
     feed = open_feed("bbo")
     last = run(feed, 200)[-1]
