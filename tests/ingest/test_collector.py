@@ -185,10 +185,15 @@ def test_useless_snapshots(run_recorder: Run, until: Until, kind: str) -> None:
     async def scenario(exchange: Exchange, collector: Collector) -> None:
         await until(lambda: live(collector))
         exchange.inflict(kind, BTC)
-        exchange.inflict("lost_delta", BTC)
-        await until(lambda: exchange.inflicted.get(kind) and exchange.inflicted.get("lost_delta"))
-        await until(lambda: collector.books.gaps)
-        await until(lambda: live(collector))
+        # An image inside a delta needs a delta that spans several numbers: not every request finds one.
+        for lost in range(1, 20):
+            exchange.inflict("lost_delta", BTC)
+            await until(lambda lost=lost: exchange.inflicted.get("lost_delta") == lost)
+            await until(lambda lost=lost: collector.books.gaps.total() >= lost)
+            await until(lambda: live(collector))
+            if exchange.inflicted.get(kind):
+                break
+        assert exchange.inflicted.get(kind)
         await some_more(collector, until, 10)
 
     collector = run_recorder(scenario, req_timeout_ms=1500)
