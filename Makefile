@@ -6,7 +6,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint co
 SETUP  := pyproject.toml constraints.txt
 PACKAGES := book venues storage ingest replay exchange cli
 
-.PHONY: help demo test bench lint types format peers clean
+.PHONY: help demo test bench lint types format peers sim crash fuzz mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,6 +36,18 @@ bench: $(VENV)/.bench build/peers/.installed  ## measure, with the peers in the 
 
 peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchange with ccxt and cryptofeed
 	$(BIN)/python -m pytest -m peers tests
+
+sim: $(VENV)/.test  ## record a simulated day with every fault, and 1,000 short seeds
+	$(BIN)/python -m tests.simulation
+
+crash: $(VENV)/.test  ## kill the recorder, the sealer and the power at every point, and recover
+	$(BIN)/python -m tests.crash
+
+fuzz: $(VENV)/.test  ## ten million hostile frames, and every bit of a segment flipped
+	$(BIN)/python -m tests.fuzz
+
+mutants: $(VENV)/.test  ## plant bugs, and see that the tests find each one
+	$(BIN)/python -m tests.mutants
 
 clean:  ## remove everything the other targets made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

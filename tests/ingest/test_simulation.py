@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import random
-import selectors
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,34 +17,9 @@ from bookreel.ingest.config import load_config
 from bookreel.ingest.errors import ConnectFailed, Disconnected
 from bookreel.storage.record import Kind, Record, decode_event
 from bookreel.storage.segment import SegmentReader, list_segments
+from tests.simulation.loop import VirtualClock, run
 
-WALL = 1_790_000_000 * 10**9
 SYMBOLS = ["btcusdt", "ethusdt"]
-
-
-class VirtualSelector(selectors.SelectSelector):
-    """Instead of waiting, moves the clock on."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        assert timeout is not None, "everybody waits for something that will never happen"
-        self.now += max(0.0, timeout)
-        return []
-
-
-class VirtualClock:
-    def __init__(self, selector: VirtualSelector) -> None:
-        self._selector = selector
-
-    def mono_ns(self) -> int:
-        return round(self._selector.now * 1e9)
-
-    def wall_ns(self) -> int:
-        return WALL + self.mono_ns()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 class Wire:
@@ -161,15 +135,10 @@ class Market:
 
 
 def simulate(archive: Path, seconds: float, seed: int) -> tuple[Collector, Market, list[Record]]:
-    selector = VirtualSelector()
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now  # type: ignore[method-assign]
-
     async def inline(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
-    async def main() -> tuple[Collector, Market]:
-        clock = VirtualClock(selector)
+    async def main(clock: VirtualClock) -> tuple[Collector, Market]:
         market = Market(clock, seed)
         settings = {
             "symbols": SYMBOLS,
@@ -200,10 +169,7 @@ def simulate(archive: Path, seconds: float, seed: int) -> tuple[Collector, Marke
         pumping.cancel()
         return collector, market
 
-    try:
-        collector, market = loop.run_until_complete(main())
-    finally:
-        loop.close()
+    collector, market = run(main)
     found = [
         record
         for segment in list_segments(archive)
