@@ -28,7 +28,8 @@ format: $(VENV)/.lint  ## rewrite in the house format
 
 types: $(VENV)/.types build/types  ## check types with mypy --strict and pyright
 	$(BIN)/mypy $(addprefix build/types/bookreel/,$(PACKAGES))
-	$(BIN)/pyright
+	@# Named one by one, with a slash: pyright does not look for links in a folder it is given.
+	$(BIN)/pyright $(patsubst %,build/types/bookreel/%/,$(PACKAGES))
 
 bench: $(VENV)/.bench build/peers/.installed  ## measure, with the peers in the same run
 	$(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks --benchmark-json=build/bench.json
