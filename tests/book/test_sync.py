@@ -316,6 +316,18 @@ def test_lost_before_it_was_ever_live_opens_no_gap() -> None:
     assert feed.sync.gap is None
 
 
+def test_what_was_buffered_on_a_lost_line_is_not_joined_on_the_next() -> None:
+    # Two connections need not cut the market into the same deltas, so numbers alone do not make them one chain.
+    feed = Feed()
+    base = feed.market.snapshot()
+    feed.give(*feed.deltas(3))
+    feed.sync.lost("disconnect", feed.now)
+    feed.sync.subscribed("feed-0")
+    assert feed.give(base) is Outcome.ADOPTED
+    assert feed.sync.last_seq == base.seq
+    assert not feed.sync.replayed
+
+
 def test_buffer_is_bounded_and_gives_up_the_oldest() -> None:
     feed = Feed()
     feed.sync = BookSync(SYMBOL, FEED, buffer_limit=4)
