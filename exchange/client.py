@@ -1,13 +1,14 @@
-"""One client's socket: a bounded send queue with its writer, the heartbeat, and what is subscribed on it."""
+"""One client of the exchange: what is subscribed on its connection, the heartbeat, and what it was sent.
+
+The connection itself is a :class:`Peer`: a WebSocket in the server, a queue in a simulation.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bookreel.exchange.config import ExchangeConfig
 from bookreel.exchange.feeds import Frame
@@ -16,13 +17,38 @@ from bookreel.exchange.huobi_wire import gzip_frame
 if TYPE_CHECKING:
     from bookreel.exchange.hub import Channel
 
-__all__ = ["Chain", "Client", "Stream"]
+__all__ = ["Chain", "Client", "Peer", "Stream"]
 
 _SETTLE_NS: Final = 1_000_000_000
 _HEALING_NS: Final = 10_000_000_000
 _SETTLE_DELTAS: Final = 3
 _PING_CHECK_EXPIRED: Final = 1003
 _REMEMBERED_PINGS: Final = 32
+
+
+class Peer(Protocol):
+    """The exchange's end of one connection. Nothing here waits."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes given to :meth:`send` that the other side has not taken yet."""
+        ...
+
+    def send(self, payload: bytes) -> None:
+        """Send one binary message, in order after those before it."""
+        ...
+
+    def drop(self) -> None:
+        """Forget what was not sent yet."""
+        ...
+
+    def cut(self) -> None:
+        """End the connection at once, without a goodbye."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye and end."""
+        ...
 
 
 class Chain:
@@ -91,50 +117,37 @@ class Stream:
 
 
 class Client:
-    """A connected socket. Nothing here waits for the peer except the writer."""
+    """A connected client. Nothing here waits for it."""
 
     def __init__(
-        self,
-        number: int,
-        path: str,
-        session: str,
-        ws: web.WebSocketResponse,
-        request: web.Request,
-        config: ExchangeConfig,
+        self, number: int, path: str, session: str, peer: Peer, config: ExchangeConfig, opened_ns: int
     ) -> None:
         self.number = number
         self.path = path
         self.session = session
         self.streams: dict[str, Stream] = {}
-        self.opened_ns = 0
+        self.opened_ns = opened_ns
         self.requested_ns = 0
         self.frozen_until_ns = 0
         """Not 0: half open until then, nothing is read or sent any more."""
         self.closed = False
         self.close_note: str | None = None
-        self.down = asyncio.Event()
-        """The connection was ended from this side."""
-        self._ws = ws
-        self._request = request
+        self._peer = peer
         self._config = config
-        self._queue: deque[bytes] = deque()
-        self._queued_bytes = 0
-        self._wake = asyncio.Event()
         self._pings: deque[int] = deque(maxlen=_REMEMBERED_PINGS)
         self._missing_since_ns: int | None = None
 
     def send(self, payload: bytes) -> None:
-        """Queue one frame. A client that does not read is cut off rather than waited for."""
-        if self.closed or self.frozen:
+        """Send one frame. A client that does not read is cut off rather than waited for."""
+        if self.closed or self.frozen_until_ns:
             return
-        self._queue.append(payload)
-        self._queued_bytes += len(payload)
-        if self._queued_bytes > self._config.send_queue_bytes:
+        peer = self._peer
+        peer.send(payload)
+        if peer.queued > self._config.send_queue_bytes:
             self.cut("does not read")
-        self._wake.set()
 
     def send_text(self, text: str) -> None:
-        """Queue one frame that only this client gets."""
+        """Send one frame that only this client gets."""
         if not self.closed and not self.frozen:
             self.send(gzip_frame(text))
 
@@ -142,26 +155,23 @@ class Client:
         """End the connection at once, without a goodbye."""
         self.closed = True
         self.close_note = note
-        self.down.set()
-        self._wake.set()
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        self._peer.cut()
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye with a close frame."""
+        self.closed = True
+        self.close_note = self.close_note or f"{code} {reason}"
+        self._peer.close(code, reason)
 
     @property
     def frozen(self) -> bool:
-        """Whether the socket is half open."""
+        """Whether the connection is half open."""
         return self.frozen_until_ns != 0
 
     def freeze(self, now_ns: int) -> None:
         """Become half open; what was queued is never sent."""
         self.frozen_until_ns = now_ns + int(self._config.half_open_s * 1e9)
-        self._queue.clear()
-        self._queued_bytes = 0
-
-    @property
-    def gone(self) -> bool:
-        """Whether the transport is down."""
-        return self._request.transport is None or self._request.transport.is_closing()
+        self._peer.drop()
 
     def answer_pong(self, value: object) -> None:
         """The peer's pong: only a value that was sent counts."""
@@ -173,20 +183,6 @@ class Client:
         """The peer's own ping counts as a sign of life."""
         self._pings.clear()
         self._missing_since_ns = None
-
-    async def write(self) -> None:
-        """Send what is queued until the socket closes."""
-        ws, queue = self._ws, self._queue
-        while not self.closed:
-            await self._wake.wait()
-            self._wake.clear()
-            while queue and not self.closed:
-                payload = queue.popleft()
-                self._queued_bytes -= len(payload)
-                try:
-                    await ws.send_bytes(payload)
-                except ConnectionError:
-                    return
 
     async def beat(self, now_ns: Callable[[], int]) -> None:
         """Ping until the peer misses two: then close. After the first miss pings come five times as often."""
@@ -202,17 +198,10 @@ class Client:
                     self.cut("half open for too long")
                 continue
             if self._missing_since_ns is not None and now_ns() - self._missing_since_ns >= every_ns * 2.1:
-                await self.close(_PING_CHECK_EXPIRED, f"ping check expired, session: {self.session}")
+                self.close(_PING_CHECK_EXPIRED, f"ping check expired, session: {self.session}")
                 return
             value = now_ns() // 1_000_000
             self._pings.append(value)
             if self._missing_since_ns is None:
                 self._missing_since_ns = now_ns()
             self.send_text(f'{{"ping":{value}}}')
-
-    async def close(self, code: int, reason: str) -> None:
-        """Say goodbye with a close frame."""
-        self.closed = True
-        self.close_note = self.close_note or f"{code} {reason}"
-        self._wake.set()
-        await self._ws.close(code=code, message=reason.encode())

@@ -48,6 +48,12 @@ class Hub:
         self._slots: list[tuple[int, int, Channel]] = []
         self._opened = 0
 
+    @property
+    def next_ns(self) -> int:
+        """When something is due."""
+        event_ns = self.market.next_ns
+        return min(event_ns, self._slots[0][0]) if self._slots else event_ns
+
     def subscribe(self, client: Client, topic: Topic, now_ns: int) -> Frame | None:
         """Begin (or go on with) a stream; the frame to send after the ack, if any. The symbol must have a
         market."""

@@ -240,6 +240,11 @@ class Market:
         self._queue = [(symbol.next_ns, name, symbol) for name, symbol in self.symbols.items()]
         heapq.heapify(self._queue)
 
+    @property
+    def next_ns(self) -> int:
+        """When the next event happens."""
+        return self._queue[0][0]
+
     def advance(self, until_ns: int) -> Iterator[tuple[SymbolMarket, MarketEvent]]:
         """Every event up to ``until_ns``, in order; each is done when it is yielded, the ones after it are
         not."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-
-from aiohttp import web
+from collections.abc import Callable, Mapping, Sequence
 
 from bookreel.exchange.bars import PERIODS, Bar
 from bookreel.exchange.feeds import bar_json, depth_json, trade_json
@@ -35,76 +33,72 @@ class Rest:
         self._listings = [*listings, *DELISTED.values()]
         self._now_ns = now_ns
         self._second = 0
-        self._fresh: dict[str, str] = {}
+        self._fresh: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
+        self._answers: dict[str, Callable[[Mapping[str, str]], str]] = {
+            "/v1/common/symbols": self._symbols,
+            "/v1/common/currencys": self._currencys,
+            "/v1/common/timestamp": self._timestamp,
+            "/v2/reference/currencies": self._currencies,
+            "/market/history/kline": self._kline,
+            "/market/history/candles": self._kline,
+            "/market/detail/merged": self._merged,
+            "/market/tickers": self._tickers,
+            "/market/depth": self._depth,
+            "/market/trade": self._trade,
+            "/market/history/trade": self._history_trade,
+            "/market/detail": self._detail,
+        }
 
-    def add_routes(self, app: web.Application) -> None:
-        """Register every endpoint."""
-        for path, answer in (
-            ("/v1/common/symbols", self._symbols),
-            ("/v1/common/currencys", self._currencys),
-            ("/v1/common/timestamp", self._timestamp),
-            ("/v2/reference/currencies", self._currencies),
-            ("/market/history/kline", self._kline),
-            ("/market/history/candles", self._kline),
-            ("/market/detail/merged", self._merged),
-            ("/market/tickers", self._tickers),
-            ("/market/depth", self._depth),
-            ("/market/trade", self._trade),
-            ("/market/history/trade", self._history_trade),
-            ("/market/detail", self._detail),
-        ):
-            app.router.add_get(path, self._handler(answer, keep=path.startswith("/market")))
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every endpoint."""
+        return tuple(self._answers)
 
-    def _handler(
-        self, answer: Callable[[web.Request], str], *, keep: bool
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
-            if request.can_read_body:
-                return web.Response(status=403, text="Forbidden")
-            second = self._now_ns() // 1_000_000_000
-            if second != self._second:
-                self._second = second
-                self._fresh.clear()
-            body = self._fresh.get(request.path_qs)
-            if body is None:
-                try:
-                    body = answer(request)
-                except _Refused as refused:
-                    body = encode_json(
-                        {
-                            "ts": self._now_ms(),
-                            "status": "error",
-                            "err-code": refused.code,
-                            "err-msg": refused.text,
-                            "data": None,
-                        }
-                    )
-                if keep:
-                    self._fresh[request.path_qs] = body
-            return web.Response(text=body, content_type="application/json")
-
-        return handle
+    def answer(self, path: str, query: Mapping[str, str]) -> str:
+        """The JSON text that a GET of one of :attr:`paths` gives."""
+        second = self._now_ns() // 1_000_000_000
+        if second != self._second:
+            self._second = second
+            self._fresh.clear()
+        key = path, tuple(query.items())
+        body = self._fresh.get(key)
+        if body is None:
+            try:
+                body = self._answers[path](query)
+            except _Refused as refused:
+                body = encode_json(
+                    {
+                        "ts": self._now_ms(),
+                        "status": "error",
+                        "err-code": refused.code,
+                        "err-msg": refused.text,
+                        "data": None,
+                    }
+                )
+            if path.startswith("/market"):
+                self._fresh[key] = body
+        return body
 
     def _now_ms(self) -> int:
         return self._now_ns() // 1_000_000
 
-    def _symbol(self, request: web.Request) -> SymbolMarket:
-        name = request.query.get("symbol", "")
+    def _symbol(self, query: Mapping[str, str]) -> SymbolMarket:
+        name = query.get("symbol", "")
         market = self._market.symbols.get(name)
         if market is None:
             raise _Refused("invalid-parameter", "invalid symbol")
         return market
 
     @staticmethod
-    def _size(request: web.Request, default: int) -> int:
-        text = request.query.get("size", str(default))
+    def _size(query: Mapping[str, str], default: int) -> int:
+        text = query.get("size", str(default))
         if not text.isdigit() or not 1 <= int(text) <= 2000:
             raise _Refused("invalid-parameter", "invalid size, valid range: [1,2000]")
         return int(text)
 
     @staticmethod
-    def _second_of(request: web.Request, name: str) -> int:
-        text = request.query.get(name, "0")
+    def _second_of(query: Mapping[str, str], name: str) -> int:
+        text = query.get(name, "0")
         if not text.isdigit():
             raise _Refused("invalid-parameter", f"invalid {name}")
         return int(text)
@@ -112,7 +106,7 @@ class Rest:
     def _envelope(self, channel: str, data: str, key: str = "data") -> str:
         return f'{{"ch":"{channel}","status":"ok","ts":{self._now_ms()},"{key}":{data}}}'
 
-    def _symbols(self, request: web.Request) -> str:
+    def _symbols(self, query: Mapping[str, str]) -> str:
         entries = ",".join(_plain_json(reference_data(listing)) for listing in self._listings)
         return f'{{"status":"ok","data":[{entries}]}}'
 
@@ -121,33 +115,33 @@ class Rest:
             dict.fromkeys(name for listing in self._listings for name in (listing.quote, listing.base))
         )
 
-    def _currencys(self, request: web.Request) -> str:
+    def _currencys(self, query: Mapping[str, str]) -> str:
         return encode_json({"status": "ok", "data": self._names()})
 
-    def _timestamp(self, request: web.Request) -> str:
+    def _timestamp(self, query: Mapping[str, str]) -> str:
         return f'{{"status":"ok","data":{self._now_ms()}}}'
 
-    def _currencies(self, request: web.Request) -> str:
+    def _currencies(self, query: Mapping[str, str]) -> str:
         names = self._names()
-        wanted = request.query.get("currency")
+        wanted = query.get("currency")
         if wanted is not None:
             if wanted not in names:
                 return '{"code":2002,"message":"invalid field value in \\"currency\\""}'
             names = [wanted]
         return encode_json({"code": 200, "data": [_currency(name) for name in names]})
 
-    def _kline(self, request: web.Request) -> str:
-        market, size = self._symbol(request), self._size(request, 150)
-        period = request.query.get("period", "")
+    def _kline(self, query: Mapping[str, str]) -> str:
+        market, size = self._symbol(query), self._size(query, 150)
+        period = query.get("period", "")
         if period not in PERIODS:
             raise _Refused("invalid-parameter", "invalid period")
-        first, last = self._second_of(request, "from"), self._second_of(request, "to")
+        first, last = self._second_of(query, "from"), self._second_of(query, "to")
         found = market.bars.between(period, first or 0, last or _LAST_SECOND, size)
         bars = ",".join(bar_json(bar) for bar in reversed(found))
         return self._envelope(f"market.{market.symbol}.kline.{period}", f"[{bars}]")
 
-    def _merged(self, request: web.Request) -> str:
-        market = self._symbol(request)
+    def _merged(self, query: Mapping[str, str]) -> str:
+        market = self._symbol(query)
         quote, seq = market.quote, market.seq
         tick = {
             **_day(market.bars.day()),
@@ -158,7 +152,7 @@ class Rest:
         }
         return self._envelope(f"market.{market.symbol}.detail.merged", encode_json(tick), "tick")
 
-    def _tickers(self, request: web.Request) -> str:
+    def _tickers(self, query: Mapping[str, str]) -> str:
         entries = []
         for market in self._market.symbols.values():
             quote = market.quote
@@ -173,9 +167,9 @@ class Rest:
             )
         return f'{{"status":"ok","ts":{self._now_ms()},"data":{encode_json(entries)}}}'
 
-    def _depth(self, request: web.Request) -> str:
-        market = self._symbol(request)
-        kind, levels = request.query.get("type", "step0"), request.query.get("depth", "150")
+    def _depth(self, query: Mapping[str, str]) -> str:
+        market = self._symbol(query)
+        kind, levels = query.get("type", "step0"), query.get("depth", "150")
         if kind not in {f"step{n}" for n in range(6)}:
             raise _Refused("invalid-parameter", "invalid type")
         if levels not in {"5", "10", "20", "150"}:
@@ -183,20 +177,20 @@ class Rest:
         tick = depth_json(market, int(kind[-1]), int(levels))
         return self._envelope(f"market.{market.symbol}.depth.{kind}", tick, "tick")
 
-    def _trade(self, request: web.Request) -> str:
-        market = self._symbol(request)
+    def _trade(self, query: Mapping[str, str]) -> str:
+        market = self._symbol(query)
         if not market.events:
             return self._envelope(f"market.{market.symbol}.trade.detail", "null", "tick")
         tick = _trades(market.events[-1])
         return self._envelope(f"market.{market.symbol}.trade.detail", tick, "tick")
 
-    def _history_trade(self, request: web.Request) -> str:
-        market, size = self._symbol(request), self._size(request, 1)
+    def _history_trade(self, query: Mapping[str, str]) -> str:
+        market, size = self._symbol(query), self._size(query, 1)
         newest = [event for event, _ in zip(reversed(market.events), range(size), strict=False)]
         return self._envelope(f"market.{market.symbol}.trade.detail", f"[{','.join(map(_trades, newest))}]")
 
-    def _detail(self, request: web.Request) -> str:
-        market = self._symbol(request)
+    def _detail(self, query: Mapping[str, str]) -> str:
+        market = self._symbol(query)
         tick = {**_day(market.bars.day()), "id": market.seq, "version": market.seq}
         return self._envelope(f"market.{market.symbol}.detail", encode_json(tick), "tick")
 

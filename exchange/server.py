@@ -1,39 +1,30 @@
-"""The exchange as a running server: sockets on ``/ws`` and ``/feed``, REST beside them, one task that moves
-the market on."""
+"""The exchange as a running server: sockets on ``/ws`` and ``/feed``, REST beside them."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-import random
 import ssl
-import uuid
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import WSMsgType, web
 
 from bookreel.exchange.client import Client
-from bookreel.exchange.clock import Clock, SteadyTime, SystemClock
+from bookreel.exchange.clock import Clock, SystemClock
 from bookreel.exchange.config import ExchangeConfig
-from bookreel.exchange.desk import Desk
+from bookreel.exchange.engine import Engine
 from bookreel.exchange.errors import PortInUse
-from bookreel.exchange.faults import FAULT_KINDS, FaultSchedule, parse_faults
-from bookreel.exchange.hub import Hub
+from bookreel.exchange.faults import parse_faults
 from bookreel.exchange.listing import list_symbols
-from bookreel.exchange.market import Market
-from bookreel.exchange.rest import Rest
-from bookreel.exchange.saboteur import Saboteur
-from bookreel.exchange.truth import TruthWriter
 
 __all__ = ["Exchange"]
 
 _CLIENT_FRAME_BYTES: Final = 64 << 10
-_FAULTS_NS: Final = 50_000_000
 _SHUTDOWN_S: Final = 0.5
-_GOING_AWAY: Final = 1001
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +39,10 @@ class Exchange:
     def __init__(self, config: ExchangeConfig | None = None, *, clock: Clock | None = None) -> None:
         self.config = config or ExchangeConfig()
         self._clock = clock or SystemClock()
-        self._listings = list_symbols(self.config.symbols)
-        self._rates = parse_faults(self.config.faults)
-        self._clients: dict[int, Client] = {}
-        self._connected = 0
-        self._sessions = random.Random(f"sessions:{self.config.seed}")
-        self._tasks: set[asyncio.Task[None]] = set()
+        # The engine would say so too, but only on entering.
+        list_symbols(self.config.symbols)
+        parse_faults(self.config.faults)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.port = self.config.port
 
     @property
@@ -78,38 +67,30 @@ class Exchange:
     @property
     def inflicted(self) -> dict[str, int]:
         """Faults really inflicted so far, by kind."""
-        return self._truth.inflicted
+        return self._engine.truth.inflicted
 
     @property
     def frames(self) -> int:
         """Frames of topics made so far."""
-        return self._hub.frames
+        return self._engine.hub.frames
 
     @property
     def connections(self) -> int:
         """Sockets open now."""
-        return len(self._clients)
+        return len(self._engine.clients)
 
     def inflict(self, kind: str, topic: str | None = None) -> None:
         """Let one fault of ``kind`` hit the next client (of ``topic``, if given) that it fits."""
-        assert kind in FAULT_KINDS, f"no fault is called {kind!r}"
-        self._saboteur.arm(kind, topic)
+        self._engine.inflict(kind, topic)
 
     async def __aenter__(self) -> Self:
         config = self.config
-        time = SteadyTime(self._clock)
-        self._now_ns = time.now_ns
-        start_ns = time.now_ns()
-        self._truth = TruthWriter(config.truth, time.now_ns)
-        market = Market(self._listings, config.seed, config.rate, start_ns)
-        schedule = FaultSchedule(self._rates, config.seed, start_ns)
-        self._saboteur = Saboteur(config, schedule, self._truth, self._clients.values(), self._goodbye)
-        self._hub = Hub(market, self._truth, self._saboteur)
-        self._desk = Desk(self._hub, self._saboteur, time.now_ns, config.request_gap_s)
         app = web.Application()
         app.router.add_get("/ws", self._serve)
         app.router.add_get("/feed", self._serve)
-        Rest(market, self._listings, time.now_ns).add_routes(app)
+        self._engine = engine = Engine(config, self._clock)
+        for path in engine.rest.paths:
+            app.router.add_get(path, self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         site = web.TCPSite(
@@ -119,13 +100,12 @@ class Exchange:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            self._truth.close()
+            engine.close()
             if error.errno == errno.EADDRINUSE:
                 raise PortInUse(config.port, config.host) from None
             raise
         self.port = self._runner.addresses[0][1]
-        self._truth.start(config.seed, [listing.symbol for listing in self._listings])
-        self._spawn(self._run())
+        engine.start()
         return self
 
     async def __aexit__(
@@ -134,10 +114,9 @@ class Exchange:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for client in tuple(self._clients.values()):
-            client.cut("the exchange closed")
+        self._engine.stop()
         await self._runner.cleanup()
-        self._truth.close()
+        self._engine.close()
 
     def _tls(self) -> ssl.SSLContext | None:
         if self.config.tls_cert is None:
@@ -146,66 +125,110 @@ class Exchange:
         context.load_cert_chain(self.config.tls_cert, self.config.tls_key)
         return context
 
-    async def _run(self) -> None:
-        faults_ns = 0
-        while True:
-            now_ns = self._now_ns()
-            self._hub.tick(now_ns)
-            if now_ns - faults_ns >= _FAULTS_NS:
-                faults_ns = now_ns
-                self._saboteur.tick(now_ns)
-            await asyncio.sleep(self.config.pace_s)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a task of the exchange on port %d failed", self.port, exc_info=error)
 
-    def _goodbye(self, client: Client) -> None:
-        self._spawn(client.close(_GOING_AWAY, "fault: going away"))
+    async def _answer(self, request: web.Request) -> web.Response:
+        if request.can_read_body:
+            return web.Response(status=403, text="Forbidden")
+        text = self._engine.rest.answer(request.path, request.query)
+        return web.Response(text=text, content_type="application/json")
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(
             compress=False, autoping=False, autoclose=False, max_msg_size=_CLIENT_FRAME_BYTES, timeout=2.0
         )
         await ws.prepare(request)
-        self._connected += 1
-        number = self._connected
-        session = str(uuid.UUID(int=self._sessions.getrandbits(128), version=4))
-        client = Client(number, request.path, session, ws, request, self.config)
-        client.opened_ns = self._now_ns()
-        self._clients[number] = client
-        self._truth.line("connect", number, client.path)
-        tasks = [self._spawn(client.write()), self._spawn(client.beat(self._now_ns))]
+        peer = _WebPeer(ws, request, self._spawn)
+        client = self._engine.join(request.path, peer)
+        writing = self._spawn(peer.write())
         try:
-            await self._listen(client, ws)
+            await self._listen(client, peer, ws)
         finally:
-            client.closed = True
-            del self._clients[number]
-            self._hub.leave(client)
-            for task in tasks:
-                task.cancel()
-            note = client.close_note or f"by the client ({ws.close_code})"
-            self._truth.line("close", number, client.path, note=note)
+            writing.cancel()
+            self._engine.leave(client, f"by the client ({ws.close_code})")
         return ws
 
-    async def _listen(self, client: Client, ws: web.WebSocketResponse) -> None:
+    async def _listen(self, client: Client, peer: _WebPeer, ws: web.WebSocketResponse) -> None:
+        take = self._engine.take
         async for message in ws:
-            if client.frozen:
-                continue
             if message.type is WSMsgType.TEXT:
-                self._desk.take(client, message.data)
+                take(client, message.data)
             elif message.type is WSMsgType.BINARY:
-                self._desk.take(client, message.data.decode(errors="replace"))
-            elif message.type is WSMsgType.PING:
+                take(client, message.data.decode(errors="replace"))
+            elif message.type is WSMsgType.PING and not client.frozen:
                 await ws.pong(message.data)
         if client.frozen:  # half open: not even a goodbye is heard
-            await client.down.wait()
-        elif not client.gone:
+            await peer.down.wait()
+        elif not peer.gone:
             await ws.close()
+
+
+class _WebPeer:
+    """A WebSocket with a send queue and its writer, so that nobody waits for a client."""
+
+    def __init__(
+        self,
+        ws: web.WebSocketResponse,
+        request: web.Request,
+        spawn: Callable[[Coroutine[Any, Any, Any]], object],
+    ) -> None:
+        self._ws = ws
+        self._request = request
+        self._spawn = spawn
+        self._queue: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._ended = False
+        self.queued = 0
+        self.down = asyncio.Event()
+        """The connection was ended from this side."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the transport is down."""
+        return self._request.transport is None or self._request.transport.is_closing()
+
+    def send(self, payload: bytes) -> None:
+        self._queue.append(payload)
+        self.queued += len(payload)
+        self._wake.set()
+
+    def drop(self) -> None:
+        self._queue.clear()
+        self.queued = 0
+
+    def cut(self) -> None:
+        self._end()
+        self.down.set()
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def close(self, code: int, reason: str) -> None:
+        self._end()
+        self._spawn(self._ws.close(code=code, message=reason.encode()))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._wake.set()
+
+    async def write(self) -> None:
+        """Send what is queued until the connection ends."""
+        ws, queue = self._ws, self._queue
+        while not self._ended:
+            await self._wake.wait()
+            self._wake.clear()
+            while queue and not self._ended:
+                payload = queue.popleft()
+                self.queued -= len(payload)
+                try:
+                    await ws.send_bytes(payload)
+                except ConnectionError:
+                    return

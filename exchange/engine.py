@@ -1,0 +1,122 @@
+"""The exchange without sockets: market, feeds, desk, faults and truth, and the clients that are connected.
+
+Whoever has a connection gives its :class:`~bookreel.exchange.client.Peer` to :meth:`Engine.join`, what comes over
+it to :meth:`Engine.take`, and calls :meth:`Engine.leave` when it is gone. :meth:`Engine.start` lets the market run
+on the event loop's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from typing import Final
+
+from bookreel.exchange.client import Client, Peer
+from bookreel.exchange.clock import Clock, SteadyTime
+from bookreel.exchange.config import ExchangeConfig
+from bookreel.exchange.desk import Desk
+from bookreel.exchange.faults import FAULT_KINDS, FaultSchedule, parse_faults
+from bookreel.exchange.hub import Hub
+from bookreel.exchange.listing import list_symbols
+from bookreel.exchange.market import Market
+from bookreel.exchange.rest import Rest
+from bookreel.exchange.saboteur import Saboteur
+from bookreel.exchange.truth import TruthWriter
+
+__all__ = ["Engine"]
+
+_FAULTS_NS: Final = 50_000_000
+_REST_S: Final = 0.05
+"""The longest pause between two looks at the market: a topic may be subscribed meanwhile."""
+_GOING_AWAY: Final = 1001
+
+
+class Engine:
+    """All of an exchange but its sockets.
+
+    Raises ``UnknownSymbol``, ``UnknownFault`` or ``BadFaultSpec``; a truth file that cannot be written is an
+    ``OSError``.
+    """
+
+    def __init__(self, config: ExchangeConfig, clock: Clock) -> None:
+        self.config = config
+        listings = list_symbols(config.symbols)
+        rates = parse_faults(config.faults)
+        time = SteadyTime(clock)
+        self.now_ns = time.now_ns
+        """Nanoseconds since the UNIX epoch, steady."""
+        start_ns = time.now_ns()
+        self.clients: dict[int, Client] = {}
+        """Those connected now, by number."""
+        self.market = Market(listings, config.seed, config.rate, start_ns)
+        self.truth = TruthWriter(config.truth, time.now_ns)
+        schedule = FaultSchedule(rates, config.seed, start_ns)
+        self.saboteur = Saboteur(config, schedule, self.truth, self.clients.values(), _say_goodbye)
+        self.hub = Hub(self.market, self.truth, self.saboteur)
+        self.rest = Rest(self.market, listings, time.now_ns)
+        self._desk = Desk(self.hub, self.saboteur, time.now_ns, config.request_gap_s)
+        self._sessions = random.Random(f"sessions:{config.seed}")
+        self._joined = 0
+        self._beats: dict[int, asyncio.Task[None]] = {}
+        self._turning: asyncio.TimerHandle | None = None
+        self._faults_ns = 0
+        self.truth.start(config.seed, [listing.symbol for listing in listings])
+
+    def inflict(self, kind: str, topic: str | None = None) -> None:
+        """Let one fault of ``kind`` hit the next client (of ``topic``, if given) that it fits."""
+        assert kind in FAULT_KINDS, f"no fault is called {kind!r}"
+        self.saboteur.arm(kind, topic)
+
+    def start(self) -> None:
+        """Let the market move, from now on."""
+        self._turn()
+
+    def stop(self) -> None:
+        """Stop the market and cut every client off; who has their connections calls :meth:`leave` for each."""
+        if self._turning is not None:
+            self._turning.cancel()
+        for client in tuple(self.clients.values()):
+            client.cut("the exchange closed")
+
+    def close(self) -> None:
+        """End the truth file."""
+        self.truth.close()
+
+    def join(self, path: str, peer: Peer) -> Client:
+        """A client connected at ``path``."""
+        self._joined += 1
+        number = self._joined
+        session = str(uuid.UUID(int=self._sessions.getrandbits(128), version=4))
+        client = self.clients[number] = Client(number, path, session, peer, self.config, self.now_ns())
+        self._beats[number] = asyncio.get_running_loop().create_task(client.beat(self.now_ns))
+        self.truth.line("connect", number, path)
+        return client
+
+    def take(self, client: Client, text: str) -> None:
+        """The client said something; a half-open one is not heard."""
+        if not client.frozen:
+            self._desk.take(client, text)
+
+    def leave(self, client: Client, note: str) -> None:
+        """A client's connection is gone; ``note`` says why where the exchange did not end it."""
+        client.closed = True
+        del self.clients[client.number]
+        self.hub.leave(client)
+        self._beats.pop(client.number).cancel()
+        self.truth.line("close", client.number, client.path, note=client.close_note or note)
+
+    def _turn(self) -> None:
+        """Everything that is due, and the time of the next turn."""
+        now_ns = self.now_ns()
+        self.hub.tick(now_ns)
+        if now_ns - self._faults_ns >= _FAULTS_NS:
+            self._faults_ns = now_ns
+            self.saboteur.tick(now_ns)
+        rest_s = min(_REST_S, (self.hub.next_ns - self.now_ns()) / 1e9)
+        loop = asyncio.get_running_loop()
+        self._turning = loop.call_later(max(self.config.pace_s, rest_s), self._turn)
+
+
+def _say_goodbye(client: Client) -> None:
+    client.close(_GOING_AWAY, "fault: going away")
