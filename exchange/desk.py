@@ -90,7 +90,7 @@ class Desk:
         topic = self._topic(client, text)
         if isinstance(topic, str):
             self._refuse(client, topic, request_id)
-        elif self._saboteur.refuses(client, topic):
+        elif self._saboteur.refuses("sub_error", client, topic):
             self._refuse(client, "request timeout", request_id)
         else:
             client.send_text(encode_ack("sub", text, request_id, self._now_ms()))
@@ -110,7 +110,8 @@ class Desk:
             self._refuse(client, topic, request_id)
             return
         now_ns = self._now_ns()
-        if now_ns < client.requested_ns + self._gap_ns * (1 - _JITTER):
+        too_soon = now_ns < client.requested_ns + self._gap_ns * (1 - _JITTER)
+        if too_soon or self._saboteur.refuses("rate_limit", client, topic):
             self._refuse(client, f"429 too many request topic is {text}", request_id)
             return
         client.requested_ns = max(now_ns, client.requested_ns + self._gap_ns)

@@ -27,6 +27,7 @@ FAULT_KINDS: Final[dict[str, float]] = {
     "broken_gzip": 2.0,
     "broken_json": 2.0,
     "sub_error": 2.0,
+    "rate_limit": 2.0,
 }
 """Every kind of fault, with its default rate: expected number per minute of the whole exchange."""
 

@@ -8,16 +8,22 @@ frames.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
+from itertools import islice
+from typing import Final
 
 from bookreel.exchange.huobi_wire import java_double
 
 __all__ = ["Ladder"]
 
+_REMEMBERED: Final = 512
+
 
 class Ladder:
-    """Price levels of one side: ``keys`` ascending (best first), ``lots`` the size of each."""
+    """Price levels of one side: ``keys`` ascending (best first), ``lots`` the size of each. ``changes`` counts
+    what was done to it."""
 
-    __slots__ = ("_price_unit", "_size_unit", "_texts", "keys", "lots")
+    __slots__ = ("_changed", "_price_unit", "_size_unit", "_texts", "changes", "keys", "lots")
 
     def __init__(self, price_precision: int, amount_precision: int) -> None:
         self._price_unit: int = 10**price_precision
@@ -25,6 +31,8 @@ class Ladder:
         self.keys: list[int] = []
         self.lots: dict[int, int] = {}
         self._texts: dict[int, str] = {}
+        self._changed: deque[int] = deque(maxlen=_REMEMBERED)
+        self.changes = 0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -37,13 +45,23 @@ class Ladder:
         if key not in self.lots:
             insort(self.keys, key)
         self.lots[key] = lots
-        self._texts.pop(key, None)
+        self._change(key)
 
     def remove(self, key: int) -> None:
         """Remove a level that exists."""
         del self.keys[bisect_left(self.keys, key)]
         del self.lots[key]
+        self._change(key)
+
+    def _change(self, key: int) -> None:
         self._texts.pop(key, None)
+        self._changed.append(key)
+        self.changes += 1
+
+    def changed(self, since: int) -> set[int] | None:
+        """Keys of the levels that were set or removed since ``changes`` was ``since``; None: too long ago."""
+        count = self.changes - since
+        return None if count > _REMEMBERED else set(islice(reversed(self._changed), count))
 
     def price(self, key: int) -> float:
         """A level's price: int division is correctly rounded, so this is the double a decimal price parses

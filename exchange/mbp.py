@@ -7,6 +7,8 @@ leaves the best N is sent with size 0.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections import deque
 from itertools import pairwise
 from random import Random
@@ -23,7 +25,7 @@ _OLD_NS: Final = 5_000_000_000
 
 
 class Image(NamedTuple):
-    """The best N levels at ``seq``: key -> level text, best first."""
+    """The best N levels at ``seq``: key -> level text, in any order."""
 
     seq: int
     bids: dict[int, str]
@@ -35,7 +37,57 @@ class Image(NamedTuple):
 
     def sides(self) -> str:
         """``"bids":[..],"asks":[..]``."""
-        return f'"bids":{join_levels(self.bids.values())},"asks":{join_levels(self.asks.values())}'
+        bids, asks = self.bids, self.asks
+        return f'"bids":{join_levels(_texts(bids))},"asks":{join_levels(_texts(asks))}'
+
+
+class _Side:
+    """The best N levels of one side, and what changed in them: looks only at levels that were touched."""
+
+    __slots__ = ("_bound", "_changes", "_ladder", "_levels", "image")
+
+    def __init__(self, ladder: Ladder, levels: int) -> None:
+        self._ladder = ladder
+        self._levels = levels
+        self.image = ladder.image(levels)
+        self._bound = self._worst()
+        self._changes = ladder.changes
+
+    def _worst(self) -> float:
+        """Key of the last level that belongs to the image."""
+        keys = self._ladder.keys
+        return keys[self._levels - 1] if len(keys) >= self._levels else math.inf
+
+    def advance(self) -> dict[int, str]:
+        """Bring ``image`` up to date (a new one, if anything changed): the changes, key -> level text."""
+        ladder, before = self._ladder, self.image
+        touched = ladder.changed(self._changes)
+        self._changes = ladder.changes
+        keys, levels = ladder.keys, self._levels
+        last, self._bound = self._bound, self._worst()
+        bound = self._bound
+        if touched is None:
+            touched = {*before, *keys[:levels]}
+        elif bound > last:  # levels came into reach, or went out of it, untouched
+            touched.update(keys[bisect_right(keys, last) : levels])
+        elif bound < last:
+            touched.update(keys[levels : bisect_right(keys, last)])
+        changes: dict[int, str] = {}
+        image: dict[int, str] | None = None
+        for key in touched:
+            if key <= bound and key in ladder.lots:
+                text = ladder.text(key)
+                if before.get(key) == text:
+                    continue
+                image = before.copy() if image is None else image
+                image[key] = changes[key] = text
+            elif key in before:
+                image = before.copy() if image is None else image
+                changes[key] = ladder.gone(key)
+                del image[key]
+        if image is not None:
+            self.image = image
+        return changes
 
 
 class MbpFeed(Feed):
@@ -46,7 +98,10 @@ class MbpFeed(Feed):
         super().__init__(topic, market)
         self.levels = int(topic.argument)
         self.tick_by_tick = self.levels < 100
-        self.images: deque[Image] = deque([self.present()], 200 if self.tick_by_tick else 24)
+        self._bids = _Side(market.bids, self.levels)
+        self._asks = _Side(market.asks, self.levels)
+        first = Image(market.seq, self._bids.image, self._asks.image)
+        self.images: deque[Image] = deque([first], 200 if self.tick_by_tick else 24)
         self._old = [(market.last_ns, self.images[0])]
 
     def present(self) -> Image:
@@ -80,7 +135,7 @@ class MbpFeed(Feed):
         if found is None:
             return None
         before, after = found
-        kept = [key for key, text in before.bids.items() if after.bids.get(key) == text]
+        kept = sorted(key for key, text in before.bids.items() if after.bids.get(key) == text)
         if not kept:
             return None
         bids = dict(before.bids)
@@ -90,9 +145,8 @@ class MbpFeed(Feed):
         return Image(rng.randint(before.seq + 1, seq - 1), bids, before.asks)
 
     def _delta(self, now_ms: int) -> Frame | None:
-        before, now = self.images[-1], self.present()
-        bids = self._changes(before.bids, now.bids, self.market.bids)
-        asks = self._changes(before.asks, now.asks, self.market.asks)
+        before, seq = self.images[-1], self.market.seq
+        bids, asks = _texts(self._bids.advance()), _texts(self._asks.advance())
         if self.tick_by_tick:
             if not bids and not asks:
                 return None
@@ -101,6 +155,7 @@ class MbpFeed(Feed):
             )
         else:
             sides = f',"bids":{join_levels(bids)},"asks":{join_levels(asks)}'
+        now = Image(seq, self._bids.image, self._asks.image)
         self.images.append(now)
         newest_ns = self._old[-1][0]
         if self.market.last_ns - newest_ns >= _OLD_NS:
@@ -108,12 +163,7 @@ class MbpFeed(Feed):
         tick = f'{{"seqNum":{now.seq},"prevSeqNum":{before.seq}{sides}}}'
         return Frame(encode_push(self.topic.text, now_ms, tick), now.seq, before.seq)
 
-    @staticmethod
-    def _changes(before: dict[int, str], now: dict[int, str], ladder: Ladder) -> list[str]:
-        if before == now:
-            return []
-        changes = {key: text for key, text in now.items() if before.get(key) != text}
-        for key in before:
-            if key not in now:
-                changes[key] = ladder.gone(key)
-        return [changes[key] for key in sorted(changes)]
+
+def _texts(changes: dict[int, str]) -> list[str]:
+    """Level texts, best first."""
+    return [changes[key] for key in sorted(changes)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from bookreel.exchange.client import Client, Stream
 from bookreel.exchange.config import ExchangeConfig
@@ -212,14 +212,14 @@ class Saboteur:
 
     # -- requests --------------------------------------------------------------------------------------------------
 
-    def refuses(self, client: Client, topic: Topic) -> bool:
-        """Whether this one ``sub`` is turned down."""
-        pending = self._waiting("sub_error", topic.text)
+    def refuses(self, kind: Literal["sub_error", "rate_limit"], client: Client, topic: Topic) -> bool:
+        """Whether this one ``sub`` (``sub_error``) or ``req`` (``rate_limit``) is turned down."""
+        pending = self._waiting(kind, topic.text)
         if pending is None:
             return False
         self._pending.remove(pending)
         self._truth.fault(
-            "sub_error", client.number, client.path, symbol=topic.symbol, feed=topic.feed, topic=topic.text
+            kind, client.number, client.path, symbol=topic.symbol, feed=topic.feed, topic=topic.text
         )
         return True
 

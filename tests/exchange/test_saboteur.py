@@ -279,6 +279,18 @@ def test_one_refused_sub_then_it_works(connect: Connect, tmp_path: Path) -> None
     assert (fault.kind, fault.topic) == ("sub_error", BBO)
 
 
+def test_a_request_is_refused_as_one_too_many(connect: Connect, tmp_path: Path) -> None:
+    async def scene(ex: Exchange, talker: Any) -> None:
+        await talker.sub(TOPIC)
+        ex.inflict("rate_limit")
+        refused = await talker.req(TOPIC, 1)
+        assert refused["status"] == "error" and refused["err-msg"].startswith("429 ")
+        assert (await talker.req(TOPIC, 2))["status"] == "ok"
+
+    (fault,) = play(connect, tmp_path / "t", scene)
+    assert (fault.kind, fault.topic) == ("rate_limit", TOPIC)
+
+
 def test_a_schedule_inflicts_without_being_asked(connect: Connect, tmp_path: Path) -> None:
     async def scene(ex: Exchange, talker: Any) -> None:
         await settle(talker)
@@ -293,4 +305,4 @@ def test_a_schedule_inflicts_without_being_asked(connect: Connect, tmp_path: Pat
 
 def test_every_kind_has_a_default_rate() -> None:
     assert all(rate > 0 for rate in FAULT_KINDS.values())
-    assert len(FAULT_KINDS) == 13
+    assert len(FAULT_KINDS) == 14
