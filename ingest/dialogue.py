@@ -198,6 +198,7 @@ class Dialogue:
                 book.lost("operator", wall, mono)
             return
         self._stats.acked.add(topic.text)
+        self._tape.subscribed(topic.text)
         began = wall if ack.ts_event is None else ack.ts_event
         self._health.acked(topic.text, mono, wall, began, sequenced=topic.coverage == "sequenced")
         if book is not None:
@@ -289,8 +290,10 @@ class Dialogue:
     def _shed(self, frame: bytes | str, wall: int) -> bytes | None:
         """The journal could not take a frame. Its ping must be answered all the same."""
         self._stats.shed += 1
-        for book in self._books.values():
-            book.doubt("shed", wall)
+        victim = self._tape.victim
+        for name, book in self._books.items():
+            if victim.topic is None or victim.topic == name:
+                book.doubt(victim.cause, wall)
         value = self._reader.ping_value(frame)
         return None if value is None else self._venue.pong(value)
 

@@ -6,14 +6,20 @@ from typing import Any, Protocol
 
 from bookreel.ingest.clock import Clock
 from bookreel.storage.record import Direction, Kind, encode_event
+from bookreel.storage.shedding import Victim
 
 __all__ = ["Appendable", "Tape"]
 
 
 class Appendable(Protocol):
-    """The one method of the journal that is used while recording: it never blocks, and returns 0 for a record
-    that was shed.
+    """What is used of the journal while recording. Nothing blocks. ``append`` returns 0 for a record that was shed;
+    ``victim`` says whose it was, and why.
     """
+
+    @property
+    def victim(self) -> Victim: ...
+
+    def began(self, topic: str) -> None: ...
 
     def append(
         self, ts_recv: int, mono: int, conn: str, epoch: int, direction: Direction, kind: Kind, payload: bytes
@@ -25,6 +31,7 @@ class Tape:
 
     def __init__(self, journal: Appendable, clock: Clock) -> None:
         self.clock = clock
+        self._journal = journal
         self._append = journal.append
 
     def received(self, frame: bytes | str, wall: int, mono: int, conn: str, epoch: int) -> int:
@@ -33,6 +40,15 @@ class Tape:
             text = frame.encode("utf-8", "surrogatepass")
             return self._append(wall, mono, conn, epoch, Direction.IN, Kind.TEXT, text)
         return self._append(wall, mono, conn, epoch, Direction.IN, Kind.COMPRESSED, frame)
+
+    @property
+    def victim(self) -> Victim:
+        """Whose frame was shed, after :meth:`received` returned 0."""
+        return self._journal.victim
+
+    def subscribed(self, topic: str) -> None:
+        """The stream of this topic text was acknowledged: should frames have to be shed, older ones go first."""
+        self._journal.began(topic)
 
     def sent(self, text: bytes, conn: str, epoch: int) -> None:
         """A frame about to be sent: noted before, so that its answer can never come first."""

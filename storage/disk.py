@@ -6,6 +6,7 @@ is decided by the caller.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -25,6 +26,12 @@ class File(Protocol):
 
     def writev(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Appends; returns the bytes taken, which may be fewer than given (a short write)."""
+        ...
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        """Puts ``data`` in the place of bytes written before; needs no free space where a file system does not copy
+        on write.
+        """
         ...
 
     def datasync(self) -> None:
@@ -95,6 +102,10 @@ class Disk(Protocol):
         """Whether somebody holds the lock."""
         ...
 
+    def free(self, folder: Path) -> int:
+        """Bytes that can still be written there."""
+        ...
+
 
 class OsFile:
     """A :class:`File` of the operating system."""
@@ -109,6 +120,15 @@ class OsFile:
 
     def writev(self, buffers: Sequence[bytes | memoryview]) -> int:
         return os.writev(self._file.fileno(), buffers)
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        fd = self._file.fileno()
+        assert offset + len(data) <= self.size(), "only what is there is overwritten"
+        # A file opened for appending appends wherever it is told to write.
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_APPEND)
+        while data:
+            taken = os.pwrite(fd, data, offset)
+            offset, data = offset + taken, data[taken:]
 
     def datasync(self) -> None:
         os.fdatasync(self._file.fileno())
@@ -185,8 +205,10 @@ class OsDisk:
             if attempt:
                 time.sleep(_PROBE_PAUSE_SECONDS)
             if _flock(fd, fcntl.LOCK_EX):
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, note.encode(), 0)
+                # The note is for people: a full disk is no reason to refuse an owner.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, note.encode(), 0)
                 return OsLock(fd)
         os.close(fd)
         return None
@@ -200,6 +222,10 @@ class OsDisk:
             return not _flock(fd, fcntl.LOCK_SH)
         finally:
             os.close(fd)
+
+    def free(self, folder: Path) -> int:
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
 
 
 def _flock(fd: int, operation: int) -> bool:
@@ -240,6 +266,11 @@ def write_whole(disk: Disk, path: Path, content: bytes) -> None:
     try:
         write_all(file, [content])
         file.datasync()
+    except OSError:
+        # Half a file helps nobody, and a full disk needs the room.
+        with contextlib.suppress(OSError):
+            disk.unlink(temporary)
+        raise
     finally:
         file.close()
     disk.rename(temporary, path)

@@ -4,7 +4,8 @@ are.
 Records stay in memory (:class:`Spool`) until they are durable, so that a failing disk costs nothing. An error
 of write or fdatasync makes the segment *suspect*: it is never synced again, as the kernel may have dropped
 the pages and would say "fine" the next time; everything above the durable watermark is written once more into
-a new segment. A full disk is waited for. Beyond ``spool_bytes`` records are shed, counted and registered.
+a new segment. A full disk is waited for, and registered in the :class:`Reserve` meanwhile. When memory becomes
+short whole streams are shed, counted and registered; see :mod:`bookreel.storage.shedding`.
 
 A segment gets its name when it is whole: header and first records go to a temporary file, which is synced and
 renamed. So a segment that can be seen has a durable record, two never share a name, and rewritten records
@@ -16,6 +17,7 @@ call them; with ``threads=False`` the caller does.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -27,14 +29,18 @@ from typing import Final
 
 import msgspec
 
+from bookreel import venues
 from bookreel.storage.codec import encode_footer, encode_start, seed_of
 from bookreel.storage.disk import Disk, File, Lock, OsDisk, advance, write_all
 from bookreel.storage.errors import JournalClosed, JournalFailed, NotDurable
 from bookreel.storage.layout import Layout, Meta
 from bookreel.storage.record import encode_event
 from bookreel.storage.recovery import Recovery, claim
+from bookreel.storage.reserve import Note, Reserve, read_note
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
+from bookreel.storage.shedding import Victim
 from bookreel.storage.spool import Batch, Clock, Counts, Spool
+from bookreel.venues.message import Venue
 
 __all__ = [
     "Clock",
@@ -52,6 +58,8 @@ _log = logging.getLogger(__name__)
 
 _BATCH_RECORDS: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_LOOK_NS: Final = 1_000_000_000
+"""Pause between two looks at how much room the disk has."""
 _TRIES: Final = 4
 """How often the disk is asked at the end when no thread is there to wait for it."""
 
@@ -61,7 +69,8 @@ class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``write_interval_ms``: records reach the kernel this often. ``fsync_interval_ms``: what a power loss can
     cost, plus one fdatasync. ``segment_bytes``, ``segment_seconds``: a segment that reached either is closed
-    by the next record. ``spool_bytes``: memory of records that are not durable; beyond it they are shed.
+    by the next record. ``spool_bytes``: ceiling of the memory of records that are not durable; from three
+    quarters of it on streams are shed.
     ``retry_interval_ms``: pause after the disk refused. ``close_timeout_ms``: how long :meth:`Journal.close`
     waits for the disk. ``threads``: False leaves the pumps to the caller. ``archive_id``: 8 bytes for a new
     archive, None draws them.
@@ -112,6 +121,7 @@ class Journal:
         clock: Clock,
         options: JournalOptions,
         disk: Disk,
+        venue: Venue | None = None,
     ) -> None:
         self.archive = archive
         self.meta = meta
@@ -122,7 +132,11 @@ class Journal:
         self._disk = disk
         self._id = bytes.fromhex(meta.id)
         self._seed = seed_of(self._id)
-        self._spool = Spool(recovery.next_pos, seed=self._seed, clock=clock, limit_bytes=options.spool_bytes)
+        note = read_note(self._layout.reserve, self._id, disk)
+        # Above the note's position too: from there on a record says that the disk took something again.
+        next_pos = recovery.next_pos if note is None else max(recovery.next_pos, note.pos + 1)
+        limit = options.spool_bytes
+        self._spool = Spool(next_pos, seed=self._seed, clock=clock, limit_bytes=limit, venue=venue)
 
         # Held while the open segment is synced or replaced; writes go on beside it. Taken before the spool's
         # own lock.
@@ -132,6 +146,11 @@ class Journal:
         self._trouble = "no answer from the disk"
         self._full_since: int | None = None
         self._retry_at = 0
+        self._reserve = Reserve(self._layout.reserve, self._id, disk)
+        # The event that says the same as the reserve's notes; they are kept until it is durable.
+        self._noted_pos = 0
+        self._look_at = 0
+        self._free = 0
 
         self._failure: JournalFailed | None = None
         self._closed = False
@@ -141,6 +160,10 @@ class Journal:
 
         for event in recovery.events:
             self._spool.append_event(encode_event("recovery", **event))
+        if note is not None and note.since not in recovery.full:
+            facts = {"from": note.since, "to": clock.wall_ns(), "lost": recovery.last_pos < note.pos}
+            self._noted_pos = self._spool.append_event(encode_event("disk_full", **facts))
+        self._look_at_disk()
 
     @classmethod
     def open(
@@ -163,7 +186,10 @@ class Journal:
             archive, venue, created_ns=clock.wall_ns(), archive_id=options.archive_id, disk=disk
         )
         try:
-            journal = cls(archive, meta, owner, recovery, clock=clock, options=options, disk=disk)
+            known = venues.get(venue) if venue in venues.names() else None
+            journal = cls(
+                archive, meta, owner, recovery, clock=clock, options=options, disk=disk, venue=known
+            )
             if options.threads:
                 journal._start_threads()
         except BaseException:
@@ -180,12 +206,21 @@ class Journal:
     def append(
         self, ts_recv: int, mono: int, conn: str, epoch: int, direction: int, kind: int, payload: bytes
     ) -> int:
-        """Takes a record; returns its position, or 0 if it was shed because memory is full. No I/O, no
-        waiting.
+        """Takes a record; returns its position, or 0 if it was shed because memory is short (whose it was is then
+        :attr:`victim`). No I/O, no waiting.
 
         Raises RecordTooLarge, JournalClosed, JournalFailed.
         """
         return self._spool.append(ts_recv, mono, conn, epoch, direction, kind, payload)
+
+    def began(self, topic: str) -> None:
+        """The stream of this topic text was subscribed: among streams to be shed it is the youngest now."""
+        self._spool.began(topic)
+
+    @property
+    def victim(self) -> Victim:
+        """Whose record was shed last, and why; for the thread that appends."""
+        return self._spool.victim
 
     # -- counts
 
@@ -228,6 +263,16 @@ class Journal:
         """Wall clock, ns UTC, since when the disk is full; None if it is not."""
         return self._full_since
 
+    @property
+    def pressed(self) -> bool:
+        """Whether the disk does not keep up: work that can wait should not use it."""
+        return self._full_since is not None or self._spool.pressed
+
+    @property
+    def disk_free(self) -> int:
+        """Bytes left for the archive, as of the last time the disk answered."""
+        return self._free
+
     # -- the pumps
 
     def pump_write(self) -> int:
@@ -238,6 +283,9 @@ class Journal:
         now = self._clock.mono_ns()
         if now < self._retry_at:
             return 0
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_NS
+            self._look_at_disk()
         wrote = 0
         try:
             if self._suspect is not None:
@@ -252,12 +300,26 @@ class Journal:
                     self._write(self._segment, batch)
                 wrote += len(batch.buffers)
                 if self._full_since is not None:
-                    since, self._full_since = self._full_since, None
-                    event = encode_event("disk_full", **{"from": since, "to": self._clock.wall_ns()})
-                    self._spool.append_event(event)
+                    self._room_again(self._full_since)
         except OSError as error:
             self._refused(error)
         return wrote
+
+    def _look_at_disk(self) -> None:
+        """What is of no hurry: how much room there is, and a fresh reserve where its notes are outdated."""
+        try:
+            self._free = self._disk.free(self.archive)
+        except OSError as error:
+            _log.warning("journal of %s: %s", self.archive, error)
+        self._keep_reserve()
+
+    def _keep_reserve(self) -> None:
+        if (
+            not self._reserve.ready
+            and self._full_since is None
+            and self._spool.durable_pos >= self._noted_pos
+        ):
+            self._reserve.renew()
 
     def pump_sync(self) -> int:
         """Makes durable what is written and moves the watermark. Returns the records that became durable."""
@@ -317,8 +379,12 @@ class Journal:
             file.datasync()
             self._disk.rename(temporary, path)
             self._disk.sync_folder(path.parent)
-        except BaseException:
+        except BaseException as error:
             file.close()
+            if isinstance(error, OSError):
+                # A full disk needs the room, and if only for a note of what happened.
+                with contextlib.suppress(OSError):
+                    self._disk.unlink(temporary)
             raise
         with self._sync_lock:
             if len(batches) > self._spool.waiting():
@@ -381,11 +447,21 @@ class Journal:
         if error is self._suspect:
             return
         if error.errno in _FULL and self._full_since is None:
-            self._full_since = self._clock.wall_ns()
+            self._full_since = since = self._clock.wall_ns()
+            self._spool.cause = "disk_full"
             _log.error("journal of %s: the disk is full; records are kept in memory", self.archive)
+            refused = self._spool.not_durable()
+            self._reserve.note(Note(since, refused[-1].last_pos if refused else self._spool.durable_pos))
         self._trouble = str(error)
         self._spool.count_failure()
         self._retry_at = self._clock.mono_ns() + self.options.retry_interval_ms * 1_000_000
+
+    def _room_again(self, since: int) -> None:
+        """The disk took a record again."""
+        self._full_since = None
+        self._spool.cause = "shed"
+        event = encode_event("disk_full", **{"from": since, "to": self._clock.wall_ns()})
+        self._noted_pos = self._spool.append_event(event)
 
     # -- waiting, closing
 
@@ -441,8 +517,10 @@ class Journal:
                 self.flush(max(0.0, deadline - time.monotonic()))
             self._stop_threads()
             self._close_last()
+            self._keep_reserve()
         finally:
             self._stop_threads()
+            self._reserve.close()
             if self._segment is not None:
                 self._segment.file.close()
             self._owner.release()

@@ -70,6 +70,10 @@ class Layout(msgspec.Struct, frozen=True):
     def folders(self) -> tuple[Path, ...]:
         return (self.journal, self.parquet, self.manifest, self.state)
 
+    @property
+    def reserve(self) -> Path:
+        return self.root / "reserve"
+
     def segment(self, first_pos: int) -> Path:
         """The journal segment whose first record has this position."""
         return self.journal / f"{first_pos:016d}.seg"
@@ -133,7 +137,7 @@ def check_free(archive: Path, disk: Disk) -> None:
     """Raises NotAnArchive if the folder holds anything that an archive, even half made, does not."""
     layout = Layout(archive)
     known = {path.name for path in (*layout.folders, layout.meta, layout.owner_lock, layout.seal_lock)}
-    known.add(layout.meta.name + ".new")
+    known |= {layout.meta.name + ".new", layout.reserve.name, layout.reserve.name + ".new"}
     strange = [name for name in disk.names(archive) if name not in known]
     if strange:
         raise NotAnArchive(archive, f"it has no archive.json but holds {strange[0]!r}")

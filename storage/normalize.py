@@ -18,14 +18,15 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from bookreel.book.model import CAUSES, Bbo, Delta, Event, Gap, Snapshot, Trade
+from bookreel.book.model import CAUSES, Bbo, Cause, Delta, Event, Gap, Snapshot, Trade
 from bookreel.book.sync import Outcome
 from bookreel.storage.errors import StorageError
 from bookreel.storage.lines import Line, LineState
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
-from bookreel.storage.streams import Run, Stream, Streams, StreamState
+from bookreel.storage.shedding import seq_of
+from bookreel.storage.streams import SHED_CAUSES, Run, Stream, Streams, StreamState
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
     Ack,
@@ -231,11 +232,10 @@ class Normalizer:
         """The first record after damage tells whether anything is missing, and whether a crash explains it."""
         if record.pos != self._last_pos + 1:
             if record.kind is Kind.EVENT:
-                event = decode_event(record.payload)["event"]
-                if event == "recovery":
-                    # Written by the next run, ahead of its `start`.
+                facts = decode_event(record.payload)
+                if _is_of_opening(facts):
                     return
-                if event == "start":
+                if facts["event"] == "start":
                     self._damaged = False
                     return
             self._streams.damaged("corrupt", self._last_ts)
@@ -421,6 +421,7 @@ class Normalizer:
         """An event of the recorder itself."""
         self.counts["events"] += 1
         facts = decode_event(record.payload)
+        of_opening = _is_of_opening(facts)
         name = facts.pop("event")
         if name == "start":
             self._streams.crashed()
@@ -435,12 +436,27 @@ class Normalizer:
             self._streams.silent(record.conn, facts.get("topics", ()), _since(facts))
         elif name == "quiet":
             self._streams.quiet(record.conn, facts.get("topic", ""), record.ts_recv)
+        elif name == "shedding":
+            self._streams.shedding(facts.get("topic"), _shed_cause(facts), record.ts_recv)
         elif name == "shed":
-            self._streams.damaged("shed", self._last_ts)
-        if name != "recovery":
-            # That one is written by the run after the crash, and ahead of its `start`.
+            self._shed(facts, record)
+        elif name == "disk_full" and facts.get("lost"):
+            self._streams.crashed("disk_full")
+        if not of_opening:
             self._last_ts = record.ts_recv
         self._rows.session(record, name, msgspec.json.encode(facts))
+
+    def _shed(self, facts: dict[str, Any], record: Record) -> None:
+        """Memory was short, and is no more."""
+        runs = facts.get("streams")
+        if runs is None:
+            # Written before the event named streams, or of a venue that is not known.
+            self._streams.damaged("shed", self._last_ts)
+            return
+        for run in runs:
+            self._streams.shed(run["topic"], run["records"])
+        if facts.get("others"):
+            self._streams.shed_others(_shed_cause(facts), record.ts_recv)
 
     def _reference(self, record: Record) -> None:
         """The venue's reference data: a row for each symbol that changed, and for all once a UTC day."""
@@ -472,15 +488,22 @@ class Normalizer:
 
 def _first_seq(events: list[Event]) -> int | None:
     """The number of the first event, where it has one."""
-    event = events[0] if events else None
-    if isinstance(event, Trade):
-        return event.trade_seq
-    return event.seq if isinstance(event, Delta | Snapshot | Bbo) else None
+    return seq_of(events[0]) if events else None
 
 
 def _trade_seq(event: Event) -> int:
     """What trades of one frame are sorted by; those without a number keep their order."""
     return event.trade_seq or 0 if isinstance(event, Trade) else 0
+
+
+def _is_of_opening(facts: dict[str, Any]) -> bool:
+    """Whether an event is about the run before: the next one writes it, ahead of its own ``start``."""
+    return facts["event"] == "recovery" or (facts["event"] == "disk_full" and "lost" in facts)
+
+
+def _shed_cause(facts: dict[str, Any]) -> Cause:
+    cause = facts.get("cause")
+    return cause if cause in SHED_CAUSES else "shed"
 
 
 def _since(facts: dict[str, Any]) -> int | None:

@@ -65,6 +65,11 @@ def encode_event(name: str, **facts: Any) -> bytes:
     - ``quiet`` (topic: its text): this stream was asked about, and is alive.
     - ``recovery`` (segment, reason, lost_bytes, after, before): damage found in the journal, bounded by
       positions.
+    - ``shedding`` (topic: its text, None for what belongs to no stream; cause, from): from here on frames of this
+      stream are given up. ``shed`` (cause, from, to, records, others, streams: topic, records, from, to, first_seq,
+      last_seq of each): it is over, and this was given up.
+    - ``disk_full`` (from, to): the disk took nothing meanwhile, and everything later. With ``lost``, written at the
+      next opening: whether what came after ``from`` died with the process.
     - ``import`` (file, sha256): a captured file follows.
     - anything else is for people (``resync``, ``refused``, ``quiet``...).
     """

@@ -28,13 +28,16 @@ _NOTE_BYTES_MAX = 4096
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """``next_pos``: the first position to give out.
+    """``next_pos``: the first position to give out. ``last_pos``: that of the last record there is, 0 for none.
 
-    ``events``: facts of the ``recovery`` events still to be registered.
+    ``events``: facts of the ``recovery`` events still to be registered. ``full``: since when (wall clock, ns UTC) the
+    disk was full, each time that the journal tells of.
     """
 
     next_pos: int
     events: list[dict[str, Any]]
+    last_pos: int = 0
+    full: frozenset[int] = frozenset()
 
 
 class _Owner(msgspec.Struct, frozen=True):
@@ -103,6 +106,8 @@ def recover(archive: Path, disk: Disk) -> Recovery:
     clean = True
     found: list[tuple[Damage, Segment | None]] = []
     registered: set[tuple[object, ...]] = set()
+    full: set[int] = set()
+    last_pos = highest
     segments = list_segments(archive, disk)
     for index, segment in enumerate(segments):
         following = segments[index + 1] if index + 1 < len(segments) else None
@@ -114,8 +119,10 @@ def recover(archive: Path, disk: Disk) -> Recovery:
                     if item.before is None and item.after is not None:
                         # Nothing says how many records were there: as many as its bytes could hold.
                         highest = max(highest, item.after + item.length // HEADER.size)
-                else:
-                    registered.update(_registered_by(item))
+                    continue
+                last_pos = max(last_pos, item.pos)
+                if item.kind is Kind.EVENT and item.direction is Direction.INTERNAL:
+                    _note_event(item, registered, full)
             highest = max(highest, reader.last_pos)
             clean = reader.footer is not None
     # After a crash the numbering has a break, so that no segment looks like the rewritten end of the last one.
@@ -137,21 +144,23 @@ def recover(archive: Path, disk: Disk) -> Recovery:
                 "before": before,
             }
         )
-    return Recovery(next_pos, events)
+    return Recovery(next_pos, events, last_pos, frozenset(full))
 
 
 def _key(segment: object, offset: object, lost_bytes: object) -> tuple[object, ...]:
     return (segment, offset, lost_bytes)
 
 
-def _registered_by(record: Record) -> Iterator[tuple[object, ...]]:
-    if record.kind is Kind.EVENT and record.direction is Direction.INTERNAL:
-        try:
-            event = decode_event(record.payload)
-        except msgspec.DecodeError:
-            return
-        if event.get("event") == "recovery":
-            yield _key(event.get("segment"), event.get("offset"), event.get("lost_bytes"))
+def _note_event(record: Record, registered: set[tuple[object, ...]], full: set[int]) -> None:
+    """Adds what an event says of damage that is registered, or of a full disk."""
+    try:
+        event = decode_event(record.payload)
+    except msgspec.DecodeError:
+        return
+    if event.get("event") == "recovery":
+        registered.add(_key(event.get("segment"), event.get("offset"), event.get("lost_bytes")))
+    elif event.get("event") == "disk_full" and isinstance(since := event.get("from"), int):
+        full.add(since)
 
 
 def _sealed_positions(layout: Layout, disk: Disk) -> Iterator[int]:

@@ -18,19 +18,20 @@ from typing import Final, Protocol
 import msgspec
 from isal.isal_zlib import crc32
 
-from bookreel.storage.codec import BODY, CONN_BYTES_MAX, FRAME, MARKER, PAYLOAD_BYTES_MAX
+from bookreel.book.model import Cause
+from bookreel.storage.codec import BODY, CONN_BYTES_MAX, FRAME, HEADER, MARKER, PAYLOAD_BYTES_MAX
 from bookreel.storage.errors import RecordTooLarge, StorageError
 from bookreel.storage.record import Direction, Kind, encode_event
+from bookreel.storage.shedding import Marks, Shedding, Victim
+from bookreel.venues.message import Venue
 
 __all__ = ["Batch", "Clock", "Counts", "Spool"]
 
 _RECORD_OVERHEAD: Final = 128
 """Bytes of memory that a record takes beside its own: object, slot, allocator."""
 
-_RESUME_PART: Final = 8
-"""Shedding goes on until one part in so many is free, so that a full spool sheds in runs and not every
-second frame.
-"""
+_PRESSED_PART: Final = 4
+"""The disk does not keep up once one part in so many is filled."""
 
 
 class Clock(Protocol):
@@ -89,10 +90,15 @@ class Spool:
     Safe for threads; :meth:`take` and :meth:`wrote` belong to the one that writes.
     """
 
-    def __init__(self, next_pos: int, *, seed: int, clock: Clock, limit_bytes: int) -> None:
+    def __init__(
+        self, next_pos: int, *, seed: int, clock: Clock, limit_bytes: int, venue: Venue | None = None
+    ) -> None:
         self._seed = seed
         self._clock = clock
-        self._limit = limit_bytes
+        marks = Marks.of(limit_bytes)
+        self._begin = marks.begin
+        self._pressed = limit_bytes // _PRESSED_PART
+        self._shedding = Shedding(venue, marks)
         self._names: dict[str, bytes] = {}
         self._refusal: StorageError | None = None
         self._lock = threading.Lock()
@@ -106,8 +112,9 @@ class Spool:
         self._held = 0
         self.received = self.durable = self.shed = self.written = 0
         self._rewritten = self._failures = 0
-        self._shed_from = 0
-        self._shed_run = 0
+        self._crowded = False
+        self.cause: Cause = "shed"
+        """Why records that are shed from now on are lost."""
 
     # -- in
 
@@ -122,7 +129,9 @@ class Spool:
         with self._lock:
             if self._refusal is not None or size > PAYLOAD_BYTES_MAX:
                 raise self._refusal or RecordTooLarge("payload", size, PAYLOAD_BYTES_MAX)
-            if (self._shed_run or self._held + size > self._limit) and not self._has_room(size):
+            if (self._crowded or self._held + size > self._begin) and not self._admits(
+                size, ts_recv, direction, kind, payload
+            ):
                 self.received += 1
                 self.shed += 1
                 return 0
@@ -149,10 +158,25 @@ class Spool:
     def refuse(self, error: StorageError) -> None:
         """Every later :meth:`append` raises this; a run of shed records ends and is registered."""
         with self._lock:
-            if self._refusal is None and self._shed_run:
-                self._end_shedding(self._clock.wall_ns())
+            if self._refusal is None and self._crowded:
+                self._end_shedding()
             self._refusal = error
             self._changed.notify_all()
+
+    def began(self, topic: str) -> None:
+        """A stream was subscribed; see :class:`Shedding`."""
+        with self._lock:
+            self._shedding.began(topic)
+
+    @property
+    def victim(self) -> Victim:
+        """Whose record was shed last."""
+        return self._shedding.victim
+
+    @property
+    def pressed(self) -> bool:
+        """Whether the disk does not keep up."""
+        return self._held > self._pressed
 
     def _encode_name(self, conn: str) -> bytes:
         name = conn.encode()
@@ -161,21 +185,24 @@ class Spool:
         self._names[conn] = name
         return name
 
-    def _has_room(self, size: int) -> bool:
-        """Begins, continues or ends a run of shed records."""
-        if self._shed_run == 0:
-            self._shed_from = self._clock.wall_ns()
-        elif self._held + size <= self._limit - self._limit // _RESUME_PART:
-            self._end_shedding(self._clock.wall_ns())
+    def _admits(self, size: int, ts_recv: int, direction: int, kind: int, payload: bytes) -> bool:
+        """Whether a record is taken while memory is short."""
+        shedding, held = self._shedding, self._held + size + HEADER.size + _RECORD_OVERHEAD
+        if self._crowded and shedding.over(held):
+            self._end_shedding()
             return True
-        self._shed_run += 1
+        self._crowded = True
+        admitted = shedding.admits(held, ts_recv, direction, kind, payload, self.cause)
+        if isinstance(admitted, bool):
+            return admitted
+        self._enqueue_event(self._clock.wall_ns(), encode_event("shedding", **admitted))
         return False
 
-    def _end_shedding(self, now: int) -> None:
-        records, self._shed_run = self._shed_run, 0
-        self._enqueue_event(
-            now, encode_event("shed", **{"from": self._shed_from, "to": now, "records": records})
-        )
+    def _end_shedding(self) -> None:
+        self._crowded = False
+        facts = self._shedding.end()
+        if facts is not None:
+            self._enqueue_event(self._clock.wall_ns(), encode_event("shed", **facts))
 
     def _enqueue_event(self, now: int, payload: bytes) -> int:
         pos, size, mono = self.next_pos, len(payload), self._clock.mono_ns()

@@ -19,8 +19,11 @@ what the journal says                 which streams                         star
 ``silence``                           those named                           last sign of life (*)
 frame that cannot be read             the one it names, else all on the     line's last good frame
                                       line
-damaged journal, ``shed``             all on any line                       record before
-``start`` without a ``stop``          all on any line                       last sign of life (*)
+damaged journal                       all on any line                       record before
+``shedding``                          the one it names, else all on any     last sign of life
+                                      line
+``start`` without a ``stop``,         all on any line                       last sign of life (*)
+``disk_full`` with ``lost``
 ``stop``, unsub, ``operator``         these have *ended*: no hole until     line's last frame (*);
 disconnect                            they are subscribed again             unsub: its ack
 ====================================  ====================================  ==============================
@@ -30,21 +33,28 @@ unnoticed before its line did, so its hole begins with its own last sign of life
 there is none. The recorder asks a silent stream soon, so this claims a little too little and never too much. Only
 where the recorder stops in order is a silence that the stream's usual pause explains taken for quiet.
 
-A hole that is open already keeps its cause and start, so that one real hole is one row.
+A hole that is open already keeps its cause and start, so that one real hole is one row. An acknowledgement ends no
+hole of a stream that is being shed: only ``shed`` does, with the next message. Its count is the hole's
+``records_lost`` where nothing else added to the hole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from bookreel.book.model import Cause, Gap
 from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
 from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, LineState, Pace
 from bookreel.venues.message import Topic
 
-__all__ = ["Run", "Stream", "StreamState", "Streams"]
+__all__ = ["SHED_CAUSES", "Run", "Stream", "StreamState", "Streams"]
+
+SHED_CAUSES: Final[frozenset[Cause]] = frozenset({"shed", "disk_full"})
+"""Why the recorder gives frames up that it has received."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -79,6 +89,8 @@ class StreamState(msgspec.Struct):
     gap: OpenGap | None
     suspicion: tuple[Cause, int] | None
     sync: SyncState | None
+    shed: bool = False
+    lost: int | None = 0
 
 
 class Stream:
@@ -93,8 +105,10 @@ class Stream:
         "keyframe_ts",
         "last_seq",
         "line",
+        "lost",
         "pace",
         "run",
+        "shed",
         "since",
         "suspicion",
         "sync",
@@ -121,6 +135,10 @@ class Stream:
         self.gap: OpenGap | None = None
         # Of a sequenced stream: why it may have missed something, and the last instant known good then.
         self.suspicion: tuple[Cause, int] | None = None
+        # Whether its frames are being shed.
+        self.shed = False
+        # Of a hole that is open or suspected, frames known to be lost; None: there may be more.
+        self.lost: int | None = 0
 
     def spoke(self, ts_recv: int) -> None:
         """A message came. The hot path."""
@@ -181,10 +199,12 @@ class Streams:
         for conn in list(self._lines):
             self.disconnected(conn, "operator")
 
-    def crashed(self) -> None:
+    def crashed(self, cause: Cause = "crash_tail") -> None:
         """The recorder died."""
-        for stream in self._covered():
-            self._leave(stream, "crash_tail", stream.pace.last_ts)
+        for stream in self._streams.values():
+            stream.shed = False
+            if stream.line is not None:
+                self._leave(stream, cause, stream.pace.last_ts)
         self._lines.clear()
 
     # Subscriptions
@@ -255,6 +275,33 @@ class Streams:
         for stream in self._covered():
             self._doubt(stream, cause, ts_good, ts_good)
 
+    # Shedding
+
+    def shedding(self, text: str | None, cause: Cause, ts_recv: int) -> None:
+        """Frames of the stream of this topic text are given up from ``ts_recv`` (ns) on; None: of whichever."""
+        for stream in self._covered():
+            if text is None or stream.topic.text == text:
+                self._doubt(stream, cause, stream.pace.last_ts, ts_recv)
+                stream.shed = True
+
+    def shed(self, text: str, records: int) -> None:
+        """That is over, and so many were given up."""
+        for stream in self._streams.values():
+            if stream.topic.text == text:
+                stream.shed = False
+                hole = stream.hole
+                cause = stream.suspicion[0] if stream.suspicion is not None else hole and hole.cause
+                if stream.lost is not None and cause in SHED_CAUSES:
+                    stream.lost += records
+
+    def shed_others(self, cause: Cause, ts_recv: int) -> None:
+        """That is over at ``ts_recv`` (ns), and what was given up belonged to no stream: it may have told of any."""
+        for stream in self._streams.values():
+            if stream.line is not None:
+                self._doubt(stream, cause, stream.pace.last_ts, ts_recv)
+            stream.shed = False
+            stream.lost = None
+
     # Books
 
     def adopted(self, stream: Stream, pos: int, ts_recv: int) -> None:
@@ -262,17 +309,20 @@ class Streams:
         sync = stream.sync
         assert sync is not None, "only a sequenced stream adopts a snapshot"
         if sync.closed is not None:
-            self._report(sync.closed, pos, ts_recv)
+            self._report(replace(sync.closed, records_lost=stream.lost or None), pos, ts_recv)
         elif stream.gap is not None:
             self._close(stream, pos, ts_recv, sync.last_seq)
         stream.gap = None
         stream.suspicion = None
+        stream.lost = 0
         self._run(stream, pos, ts_recv)
 
     def delta_outcome(self, stream: Stream, outcome: Outcome) -> None:
         """A suspect stream's chain was looked at: whole or broken, the suspicion is settled."""
         if outcome is not Outcome.DUPLICATE:
             stream.suspicion = None
+        if outcome is Outcome.APPLIED:
+            stream.lost = 0
 
     # Answers
 
@@ -324,6 +374,8 @@ class Streams:
                 keyframe_ts=stream.keyframe_ts,
                 gap=stream.gap,
                 suspicion=stream.suspicion,
+                shed=stream.shed,
+                lost=stream.lost,
                 sync=None if stream.sync is None else stream.sync.checkpoint(),
             )
             for stream in self._streams.values()
@@ -350,6 +402,8 @@ class Streams:
             stream.keyframe_ts = kept.keyframe_ts
             stream.gap = kept.gap
             stream.suspicion = kept.suspicion
+            stream.shed = kept.shed
+            stream.lost = kept.lost
             if kept.sync is not None:
                 stream.sync = BookSync.restore(kept.sync)
 
@@ -373,6 +427,8 @@ class Streams:
             stream.conn = line.conn
             stream.sync.subscribed(line.conn)
             return
+        if stream.gap is not None and stream.shed:
+            return
         if stream.gap is not None:
             self._close(stream, pos, ts_recv, seq)
         elif moved:
@@ -393,6 +449,7 @@ class Streams:
         if stream.suspicion is not None:
             cause, ts_good = stream.suspicion
             stream.suspicion = None
+        stream.lost = None
         whole = stream.hole is None
         if stream.sync is not None:
             stream.sync.lost(cause, ts_good)
@@ -402,6 +459,8 @@ class Streams:
 
     def _doubt(self, stream: Stream, cause: Cause, ts_good: int, ts_recv: int) -> None:
         """The stream may have missed something after ``ts_good``."""
+        if cause not in SHED_CAUSES:
+            stream.lost = None
         if stream.sync is None:
             if stream.gap is None:
                 self._open(stream, cause, ts_good)
@@ -415,7 +474,8 @@ class Streams:
     def _close(self, stream: Stream, pos: int, ts_recv: int, seq: int | None) -> None:
         assert stream.gap is not None, "only an open hole can end"
         gap, stream.gap = stream.gap, None
-        self._report(_gap(stream, gap, seq, ts_recv, pos), pos, ts_recv)
+        lost, stream.lost = stream.lost, 0
+        self._report(replace(_gap(stream, gap, seq, ts_recv, pos), records_lost=lost or None), pos, ts_recv)
 
     def _report(self, gap: Gap, pos: int, ts_recv: int) -> None:
         # An older capture taken in after newer data: the time between them was never meant to be covered.

@@ -18,6 +18,7 @@ from bookreel.ingest.dialogue import Dialogue
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
 from bookreel.storage.record import Direction, Kind, Record, decode_event
+from bookreel.storage.shedding import Victim
 from bookreel.venues.huobi import Huobi
 
 MS = 1_000_000
@@ -53,6 +54,11 @@ class MemoryJournal:
         self.full = False
         self.next_pos = 1
         self.durable_pos = 0
+        self.victim = Victim(None, "shed")
+        self.streams: list[str] = []
+
+    def began(self, topic: str) -> None:
+        self.streams.append(topic)
 
     def append(
         self, ts_recv: int, mono: int, conn: str, epoch: int, direction: int, kind: int, payload: bytes
