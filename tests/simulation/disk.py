@@ -413,6 +413,9 @@ class SimDisk:
         except FileNotFoundError:
             return False
 
+    def free(self, folder: Path) -> int:
+        return 1 << 40 if self.capacity is None else self._room()
+
     # -- what is left after the end
 
     def killed(self) -> SimDisk:
