@@ -136,7 +136,7 @@ class Collector:
                 tape = Tape(journal, self.clock)
                 self._start(tape, topics, reference)
                 if self.config.seal:
-                    self.sealer = Sealer(self.archive, self.clock, self._rng)
+                    self.sealer = Sealer(self.archive, self.clock, self._rng, pressed=lambda: journal.pressed)
                     sealing = asyncio.create_task(self.sealer.run(), name="sealer")
                 await self._run_lines(tape, topics)
                 tape.event("stop", reason=self.stop_reason)

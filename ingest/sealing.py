@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -20,6 +21,9 @@ __all__ = ["Sealer"]
 _NICE: Final = 10
 _BASE_S: Final = 1.0
 _CAP_S: Final = 60.0
+_LOOK_S: Final = 0.25
+_CALM_S: Final = 5.0
+"""The disk must keep up for so long before sealing goes on."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,29 +31,66 @@ _log = logging.getLogger(__name__)
 class Sealer:
     """Keeps `bookreel seal --follow` running, and ends with everything sealed.
 
+    ``pressed``: whether the disk does not keep up with the recorder. The sealer is then ended, as it reads and writes
+    the same disk, and begins again once that was over for some seconds; it loses only its own work.
+
     ``--follow`` ends by itself when the recorder has given the archive free and nothing is left to seal; a
     sealer killed anywhere is made good by the next one.
     """
 
-    def __init__(self, archive: Path, clock: Clock, rng: Random) -> None:
+    def __init__(
+        self, archive: Path, clock: Clock, rng: Random, pressed: Callable[[], bool] = lambda: False
+    ) -> None:
         self._archive = archive
+        self._pressed = pressed
         self._clock = clock
         self._rng = rng
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self.restarts = 0
+        self.yields = 0
+        """How often it was ended for the recorder's sake."""
 
     async def run(self) -> None:
         """Start it, and start it again, ever more slowly, if it dies; returns after :meth:`finish`."""
         delays = backoff(self._rng, base_s=_BASE_S, cap_s=_CAP_S)
         while not self._stopping:
-            code = await self._call("--follow")
+            await self._calm()
             if self._stopping:
                 return
+            yields = self.yields
+            watch = asyncio.create_task(self._yield(), name="sealer yields")
+            try:
+                code = await self._call("--follow")
+            finally:
+                watch.cancel()
+            if self._stopping:
+                return
+            if self.yields > yields:
+                continue
             self.restarts += 1
             delay_s = next(delays)
             _log.warning("sealer ended: code=%s retry_s=%.1f", code, delay_s)
             await self._clock.sleep(delay_s)
+
+    async def _calm(self) -> None:
+        """Returns once the disk keeps up; where it did not, once it has for a while."""
+        left_s = _CALM_S if self._pressed() else 0.0
+        while left_s > 0 and not self._stopping:
+            await self._clock.sleep(_LOOK_S)
+            left_s = _CALM_S if self._pressed() else left_s - _LOOK_S
+
+    async def _yield(self) -> None:
+        """Ends the process as soon as the disk does not keep up."""
+        while True:
+            await self._clock.sleep(_LOOK_S)
+            process = self._process
+            if self._pressed() and process is not None and process.returncode is None:
+                break
+        self.yields += 1
+        _log.warning("sealer yields: the disk does not keep up with the recorder")
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
 
     async def finish(self) -> bool:
         """The journal is closed: let the running sealer end, or run one, until everything is sealed. False:

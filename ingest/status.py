@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
@@ -98,7 +97,7 @@ class StatusReader:
             durable_lag_s=collector.pulse.durable_lag_s,
             held_bytes=counts.held_bytes if counts else 0,
             loop_lag_s=collector.pulse.lag_s,
-            disk_free_bytes=_free(collector),
+            disk_free_bytes=journal.disk_free if journal is not None else 0,
             reasons=self._reasons(lines),
         )
 
@@ -154,10 +153,3 @@ def describe(status: Status) -> str:
         f"loop_lag_s={status.loop_lag_s:.3f} pending={sum(line.pending for line in status.lines)} "
         f"disk_free_gb={status.disk_free_bytes / 1e9:.1f}"
     )
-
-
-def _free(collector: Collector) -> int:
-    try:
-        return shutil.disk_usage(collector.archive).free
-    except OSError:
-        return 0

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-__all__ = ["Disk", "File", "Lock", "OsDisk", "advance", "write_all", "write_whole"]
+__all__ = ["Disk", "File", "Lock", "OsDisk", "advance", "is_full", "write_all", "write_whole"]
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _PROBE_TRIES: Final = 5
 _PROBE_PAUSE_SECONDS: Final = 0.02
@@ -64,11 +66,15 @@ class Disk(Protocol):
     """A file system."""
 
     def create(self, path: Path) -> File:
-        """A new file for appending. Raises ``FileExistsError``: no file is ever opened for writing twice."""
+        """A new file for appending. Raises ``FileExistsError``: no file is ever opened for appending twice."""
         ...
 
     def open(self, path: Path) -> File:
         """An existing file for reading."""
+        ...
+
+    def reopen(self, path: Path) -> File:
+        """An existing file, of which bytes are to be overwritten; nothing is appended to it."""
         ...
 
     def names(self, folder: Path) -> list[str]:
@@ -169,6 +175,9 @@ class OsDisk:
     def open(self, path: Path) -> File:
         return OsFile(path, os.O_RDONLY)
 
+    def reopen(self, path: Path) -> File:
+        return OsFile(path, os.O_WRONLY | os.O_NOFOLLOW)
+
     def names(self, folder: Path) -> list[str]:
         try:
             return sorted(os.listdir(folder))  # noqa: PTH208 - only names are wanted
@@ -236,6 +245,11 @@ def _flock(fd: int, operation: int) -> bool:
             return False
         raise
     return True
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a call failed because the disk, or the user's share of it, is full."""
+    return error.errno in _FULL
 
 
 def write_all(file: File, buffers: Sequence[bytes | memoryview]) -> None:

@@ -18,7 +18,6 @@ call them; with ``threads=False`` the caller does.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import threading
@@ -31,7 +30,7 @@ import msgspec
 
 from bookreel import venues
 from bookreel.storage.codec import encode_footer, encode_start, seed_of
-from bookreel.storage.disk import Disk, File, Lock, OsDisk, advance, write_all
+from bookreel.storage.disk import Disk, File, Lock, OsDisk, advance, is_full, write_all
 from bookreel.storage.errors import JournalClosed, JournalFailed, NotDurable
 from bookreel.storage.layout import Layout, Meta
 from bookreel.storage.record import encode_event
@@ -57,7 +56,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _BATCH_RECORDS: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _LOOK_NS: Final = 1_000_000_000
 """Pause between two looks at how much room the disk has."""
 _TRIES: Final = 4
@@ -163,6 +161,7 @@ class Journal:
         if note is not None and note.since not in recovery.full:
             facts = {"from": note.since, "to": clock.wall_ns(), "lost": recovery.last_pos < note.pos}
             self._noted_pos = self._spool.append_event(encode_event("disk_full", **facts))
+            self._reserve.reopen()
         self._look_at_disk()
 
     @classmethod
@@ -315,7 +314,7 @@ class Journal:
 
     def _keep_reserve(self) -> None:
         if (
-            not self._reserve.ready
+            not self._reserve.fresh
             and self._full_since is None
             and self._spool.durable_pos >= self._noted_pos
         ):
@@ -352,7 +351,7 @@ class Journal:
             while batch.todo:
                 advance(batch.todo, segment.file.writev(batch.todo))
         except OSError as error:
-            if error.errno not in _FULL:
+            if not is_full(error):
                 self._distrust(error)
             raise
         segment.add(batch)
@@ -409,7 +408,7 @@ class Journal:
                     advance(segment.footer, segment.file.writev(segment.footer))
                 segment.file.datasync()
             except OSError as error:
-                if error.errno not in _FULL or not segment.footer:
+                if not is_full(error) or not segment.footer:
                     self._distrust(error)
                 raise
             self._spool.settle(self._spool.waiting())
@@ -446,7 +445,7 @@ class Journal:
         """What the disk refused is asked again after a pause; a suspect segment is left without one."""
         if error is self._suspect:
             return
-        if error.errno in _FULL and self._full_since is None:
+        if is_full(error) and self._full_since is None:
             self._full_since = since = self._clock.wall_ns()
             self._spool.cause = "disk_full"
             _log.error("journal of %s: the disk is full; records are kept in memory", self.archive)

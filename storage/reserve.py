@@ -5,9 +5,9 @@ disk refuses a record, a note is written into it in place, which needs no new bl
 record, and since when. Should the process die before space comes back, the next one finds the note, and knows why
 what followed is missing; ``FORMAT.md`` has the bytes.
 
-Each note goes into a slot that was never used; when what it says is durable in the journal a fresh file takes this
-one's place. So a note that a crash tears destroys no other. On a file system that copies on write even this needs a
-free block, and the note may be refused: the hole is then a ``crash_tail``, which says less but nothing wrong.
+Notes go round eight slots; when what they say is durable in the journal a fresh file takes this one's place. So a
+note that a crash tears destroys none that is needed. On a file system that copies on write even this needs a free
+block, and the note may be refused: the hole is then a ``crash_tail``, which says less but nothing wrong.
 
 Nothing here raises: the reserve is the second way to say something, and its absence must not stop the first.
 """
@@ -30,8 +30,8 @@ __all__ = ["RESERVE_BYTES", "Note", "Reserve", "read_note"]
 _log = logging.getLogger(__name__)
 
 _MAGIC: Final = b"bookfull"
-_NOTE: Final = struct.Struct("<8s8sqq")
-"""Magic, archive id, since (wall clock, ns UTC), position; a CRC-32 over them follows."""
+_NOTE: Final = struct.Struct("<8s8sQqq")
+"""Magic, archive id, number of the note, since (wall clock, ns UTC), position; a CRC-32 over them follows."""
 _SLOT_BYTES: Final = 512
 """A sector: what a disk writes whole or not at all."""
 _SLOTS: Final = 8
@@ -49,6 +49,12 @@ class Note(msgspec.Struct, frozen=True):
 
 def read_note(path: Path, archive_id: bytes, disk: Disk) -> Note | None:
     """The newest note of an archive's reserve; None if there is none, or no reserve, or it is damaged."""
+    newest = _newest(path, archive_id, disk)
+    return None if newest is None else newest[1]
+
+
+def _newest(path: Path, archive_id: bytes, disk: Disk) -> tuple[int, Note] | None:
+    """The newest note with its number."""
     try:
         file = disk.open(path)
     except FileNotFoundError:
@@ -64,30 +70,28 @@ def read_note(path: Path, archive_id: bytes, disk: Disk) -> Note | None:
     for start in range(0, len(content), _SLOT_BYTES):
         body, crc = content[start : start + _NOTE.size], content[start + _NOTE.size :][: CRC.size]
         if len(crc) == CRC.size and CRC.unpack(crc)[0] == crc32(body):
-            magic, owner, since, pos = _NOTE.unpack(body)
-            if magic == _MAGIC and owner == archive_id:
-                newest = Note(since, pos)
+            magic, owner, number, since, pos = _NOTE.unpack(body)
+            if magic == _MAGIC and owner == archive_id and (newest is None or number > newest[0]):
+                newest = number, Note(since, pos)
     return newest
 
 
 class Reserve:
-    """The reserve of one archive. One thread uses it."""
+    """The reserve of one archive, open for the next note. One thread uses it."""
 
     def __init__(self, path: Path, archive_id: bytes, disk: Disk) -> None:
         self._path = path
         self._id = archive_id
         self._disk = disk
         self._file: File | None = None
-        self._slot = 0
-
-    @property
-    def ready(self) -> bool:
-        """Whether a note can be taken, and the file holds none."""
-        return self._file is not None and self._slot == 0
+        # Of the next note; it says which slot is its.
+        self._number = 0
+        self._distrusted = False
+        self.fresh = False
+        """Whether the file is new, and holds no note."""
 
     def renew(self) -> None:
-        """Puts a fresh file in place, and so clears the notes. One that cannot be made is tried at the next call."""
-        self.close()
+        """Puts a fresh file in place, which clears the notes; where that cannot be done the old one serves on."""
         temporary = self._path.with_name(self._path.name + ".new")
         file = None
         try:
@@ -98,30 +102,47 @@ class Reserve:
             self._disk.rename(temporary, self._path)
             self._disk.sync_folder(self._path.parent)
         except OSError as error:
-            _log.warning(
-                "no reserve at %s: %s; a full disk cannot be registered while it is full", self._path, error
-            )
+            _log.warning("reserve %s cannot be made anew: %s", self._path, error)
             if file is not None:
                 file.close()
+            self.reopen()
             return
-        self._file, self._slot = file, 0
+        self.close()
+        self._file, self._number, self._distrusted, self.fresh = file, 0, False, True
+
+    def reopen(self) -> None:
+        """Goes on with the file that is there, if it is whole: a note goes into the slot after the newest one's."""
+        if self._file is not None or self._distrusted:
+            return
+        try:
+            file = self._disk.reopen(self._path)
+        except OSError:
+            return
+        if file.size() != RESERVE_BYTES:
+            file.close()
+            return
+        newest = _newest(self._path, self._id, self._disk)
+        self._file, self._number = file, 0 if newest is None else newest[0] + 1
 
     def note(self, note: Note) -> None:
         """Writes it down, durable."""
         if self._file is None:
             return
-        body = _NOTE.pack(_MAGIC, self._id, note.since, note.pos)
+        self.fresh = False
+        body = _NOTE.pack(_MAGIC, self._id, self._number, note.since, note.pos)
         try:
-            self._file.overwrite(self._slot * _SLOT_BYTES, body + CRC.pack(crc32(body)))
+            self._file.overwrite(self._number % _SLOTS * _SLOT_BYTES, body + CRC.pack(crc32(body)))
             self._file.datasync()
         except OSError as error:
             _log.error("the full disk of %s could not be registered: %s", self._path, error)
             # Nothing is known of the file after an error; what it says is still read at the next opening.
+            self._distrusted = True
             self.close()
             return
-        self._slot = min(self._slot + 1, _SLOTS - 1)
+        self._number += 1
 
     def close(self) -> None:
+        self.fresh = False
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -34,7 +34,7 @@ import msgspec
 import pyarrow as pa
 
 from bookreel import venues
-from bookreel.storage.disk import Disk, OsDisk, write_whole
+from bookreel.storage.disk import Disk, OsDisk, is_full, write_whole
 from bookreel.storage.errors import StorageError
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import Layout, read_meta
@@ -47,6 +47,9 @@ from bookreel.venues.message import Venue
 __all__ = ["SealReport", "SealRunning", "seal"]
 
 _log = logging.getLogger(__name__)
+
+KEEP_FREE_BYTES: Final = 64 * 1024 * 1024
+"""Left to a recorder: while one is alive a segment is sealed only if its own size and this are free."""
 
 STOP_RECORDS: Final = 4096
 """Records between two looks at whether to stop."""
@@ -103,7 +106,13 @@ def seal(
         if owned:
             sealer = _Sealer(archive, venue, disk, stop)
             while True:
-                alive = sealer.seal_closed(report, progress)
+                try:
+                    alive = sealer.seal_closed(report, progress)
+                except OSError as error:
+                    if not (follow and is_full(error) and is_recording(archive, disk)):
+                        raise
+                    _log.warning("sealing waits: %s", error)
+                    alive = True
                 if not follow or not alive or stop.wait(poll_seconds):
                     break
     report.seconds = time.perf_counter() - begun
@@ -141,6 +150,8 @@ class _Sealer:
         self._manifest = Manifest.load(archive, disk)
         self._normalizer: Normalizer | None = None
         self._forgotten = False
+        # Files of the segment being sealed, which are worth nothing before its entry.
+        self._unfinished: list[Path] = []
 
     def seal_closed(self, report: SealReport, progress: Callable[[SegmentEntry], None] | None) -> bool:
         """Seal what is closed now. Whether a recorder was alive, so that more may come."""
@@ -151,10 +162,17 @@ class _Sealer:
             if self._stop.is_set():
                 break
             if not self._manifest.sealed(segment.name):
+                if recording and self._disk.free(self._archive) < segment.size + KEEP_FREE_BYTES:
+                    _log.warning("segment %s waits: the room left is the recorder's", segment.name)
+                    break
                 try:
                     entry = self._seal(segment)
                 except _Stopped:
                     break
+                except OSError as error:
+                    if is_full(error):
+                        self._give_room_back()
+                    raise
                 _add(report, entry, segment.size)
                 if progress is not None:
                     progress(entry)
@@ -163,6 +181,7 @@ class _Sealer:
 
     def _seal(self, segment: Segment) -> SegmentEntry:
         """Write the files of a segment, then its checkpoint, then its entry."""
+        self._unfinished = []
         # Taken out: should anything fail, the next try begins at the checkpoint.
         normalizer, self._normalizer = self._normalizer or self._restore(), None
         before = Counter(normalizer.counts)
@@ -217,6 +236,7 @@ class _Sealer:
             path = self._layout.table_file(table, self._venue.name, part.date, segment)
             content = part.content.to_pybytes()
             self._disk.make_folder(path.parent)
+            self._unfinished.append(path)
             write_whole(self._disk, path, content)
             yield FileEntry(
                 table=table,
@@ -231,6 +251,14 @@ class _Sealer:
                 pos_max=part.pos_max,
                 symbols=part.symbols,
             )
+
+    def _give_room_back(self) -> None:
+        """The disk is full: what was written of the segment is made again later."""
+        try:
+            for path in self._unfinished:
+                self._disk.unlink(path)
+        except OSError as error:
+            _log.warning("%s", error)
 
     def _restore(self) -> Normalizer:
         """The normalizer as it was after the newest sealed segment."""

@@ -59,3 +59,32 @@ def test_it_is_started_again_when_it_dies(
     manifest = Manifest.load(collector.archive)
     assert collector.journal is not None
     assert manifest.last_pos == collector.journal.durable_pos
+
+
+class HurriedClock(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 100)
+
+
+def test_it_yields_to_a_recorder_whose_disk_does_not_keep_up(
+    tmp_path: Path, until: Callable[..., Any]
+) -> None:
+    async def scenario() -> None:
+        pressed = False
+        sealer = Sealer(tmp_path, HurriedClock(), random.Random(1), pressed=lambda: pressed)
+        journal = Journal.open(tmp_path, "huobi", clock=SystemClock())
+        running = asyncio.create_task(sealer.run())
+        journal.append(1, 1, "", 0, Direction.INTERNAL, Kind.EVENT, encode_event("start"))
+
+        await until(lambda: sealer._process is not None)
+        pressed = True
+        await until(lambda: sealer._process is None)
+        assert (sealer.yields, sealer.restarts) == (1, 0)
+        pressed = False
+        await until(lambda: sealer._process is not None)
+        journal.close()
+        assert await sealer.finish()
+        await running
+
+    asyncio.run(scenario())
+    assert len(Manifest.load(tmp_path).segments) == 1

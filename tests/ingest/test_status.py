@@ -17,6 +17,7 @@ from bookreel.ingest.reconnect import TokenBucket
 from bookreel.ingest.session import Session
 from bookreel.ingest.status import StatusReader, describe
 from bookreel.ingest.tape import Tape
+from bookreel.storage.journal import Journal
 from bookreel.venues.huobi import Huobi
 
 
@@ -70,8 +71,9 @@ def test_rates_are_since_the_last_look(clock: Any, journal: Any, tmp_path: Any) 
     clock.advance(2)
     line = reader.read().lines[0]
     assert (line.frames_per_s, line.bytes_per_s, line.silent_s) == (250, 50_000, 2)
-    assert reader.read().disk_free_bytes > 0
-    assert StatusReader(make(clock, journal, "/nowhere/at/all")).read().disk_free_bytes == 0
+    assert reader.read().disk_free_bytes == 0
+    with Journal.open(tmp_path, "huobi", clock=clock) as collector.journal:
+        assert reader.read().disk_free_bytes == collector.journal.disk_free > 0
 
 
 def test_elsewhere_a_log_line_now_and_then(

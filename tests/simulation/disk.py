@@ -323,6 +323,11 @@ class SimDisk:
         self._begin("open", at)
         return SimFile(self, self._inode(at), at, writes=False)
 
+    def reopen(self, path: Path) -> SimFile:
+        at = _key(path)
+        self._begin("reopen", at)
+        return SimFile(self, self._inode(at), at, writes=True)
+
     def names(self, folder: Path) -> list[str]:
         at = _key(folder)
         self._begin("names", at)

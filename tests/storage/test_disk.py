@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bookreel.storage.disk import OsDisk, advance, write_all, write_whole
+from bookreel.storage.disk import OsDisk, advance, is_full, write_all, write_whole
+from tests.simulation.disk import SimDisk
 
 
 def test_a_file_is_never_opened_for_writing_twice(tmp_path: Path) -> None:
@@ -91,3 +92,26 @@ def test_a_killed_holder_gives_the_lock_back(tmp_path: Path) -> None:
     held.release()
     os.close(read_end)
     os.close(write_end)
+
+
+def test_overwriting_leaves_the_rest(tmp_path: Path) -> None:
+    disk = OsDisk()
+    path = tmp_path / "f"
+    file = disk.create(path)
+    write_all(file, [b"0123456789"])
+    file.overwrite(2, b"ab")
+    file.datasync()
+    file.close()
+    assert path.read_bytes() == b"01ab456789"
+    again = disk.reopen(path)
+    again.overwrite(8, b"cd")
+    again.close()
+    assert path.read_bytes() == b"01ab4567cd"
+
+
+def test_a_file_that_could_not_be_written_is_not_left_behind() -> None:
+    disk = SimDisk(capacity=5)
+    with pytest.raises(OSError, match="No space") as caught:
+        write_whole(disk, Path("/f"), b"content")
+    assert is_full(caught.value)
+    assert (disk.names(Path("/")), disk.used) == ([], 0)

@@ -269,6 +269,9 @@ class MemoryDisk:
             raise FileNotFoundError(path)
         return MemoryFile(self.files[path], self, path)
 
+    def reopen(self, path: Path) -> File:
+        return self.open(path)
+
     def names(self, folder: Path) -> list[str]:
         return sorted({path.name for path in (*self.files, *self.folders) if path.parent == folder})
 

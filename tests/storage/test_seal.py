@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import hashlib
 import json
@@ -21,7 +22,7 @@ from bookreel.storage.manifest import Manifest
 from bookreel.storage.normalize import Normalizer
 from bookreel.storage.record import Direction, Kind, encode_event
 from bookreel.storage.schema import TABLES
-from bookreel.storage.seal import SealRunning, seal
+from bookreel.storage.seal import KEEP_FREE_BYTES, SealRunning, seal
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
 from bookreel.venues.huobi import Huobi
 
@@ -538,3 +539,92 @@ def test_captures_are_sealed_whole_and_the_same_twice(
         with gzip.open(SHARED / name) as file:
             assert [row["payload"] for row in frames] == [json.loads(line)["raw"] for line in file]
         assert [row["kind"] for row in frames].count("ping") == 6
+
+
+class FullDisk(OsDisk):
+    """Takes a number of bytes, if one is given, and tells of them; ``waits`` counts who asked in vain."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.asked = threading.Event()
+
+    def free(self, folder: Path) -> int:
+        self.asked.set()
+        return self.room
+
+    def create(self, path: Path) -> File:
+        return LimitedFile(super().create(path), self)  # type: ignore[return-value]
+
+
+class LimitedFile:
+    def __init__(self, file: File, disk: FullDisk) -> None:
+        self._file = file
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def writev(self, buffers: Sequence[bytes | memoryview]) -> int:
+        content = b"".join(buffers)[: self._disk.room]
+        if not content:
+            raise OSError(errno.ENOSPC, "no space left")
+        self._disk.room -= len(content)
+        return self._file.writev([content])
+
+
+def files_of(archive: Path) -> set[str]:
+    return {str(path.relative_to(archive)) for path in archive.rglob("*") if path.is_file()}
+
+
+def test_sealing_on_a_full_disk_gives_everything_back(archive: Path) -> None:
+    before = files_of(archive)
+    whole = copy(archive, "whole")
+    seal(whole)
+    for room in (0, 1000, 5000, 9000):
+        with pytest.raises(OSError, match="no space"):
+            seal(archive, disk=FullDisk(room))
+        assert files_of(archive) - {"seal.lock"} == before
+    seal(archive)
+    assert digests(archive) == digests(whole)
+
+
+def test_the_last_bytes_are_left_to_a_recorder(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    recorder = Recorder(archive)
+    recorder.bbo(1)
+    recorder.rotate()
+    disk = FullDisk(KEEP_FREE_BYTES)
+    assert seal(archive, disk=disk).segments == 0
+    disk.room += list_segments(archive)[0].size
+    assert seal(archive, disk=disk).segments == 1
+    recorder.rotate()
+    recorder.journal.close()
+    disk.room = KEEP_FREE_BYTES // 4
+    assert seal(archive, disk=disk).segments > 0, "without a recorder there is nobody to leave it to"
+
+
+def test_a_sealer_that_follows_waits_for_room(tmp_path: Path) -> None:
+    """The room goes away only when it has begun, so that what it finds is a full disk."""
+    archive = tmp_path / "archive"
+    recorder = Recorder(archive)
+    recorder.bbo(1)
+    recorder.rotate()
+    disk = FullDisk(0)
+    disk.free = lambda folder: disk.asked.set() or 1 << 40  # type: ignore[method-assign, func-returns-value]
+    reports: list[Any] = []
+    sealed = threading.Event()
+    thread = threading.Thread(
+        target=lambda: reports.append(
+            seal(archive, disk=disk, follow=True, poll_seconds=0.01, progress=lambda entry: sealed.set())
+        )
+    )
+    thread.start()
+    for _ in range(3):
+        assert disk.asked.wait(30)
+        disk.asked.clear()
+    assert not sealed.is_set()
+    disk.room = 1 << 40
+    assert sealed.wait(30)
+    recorder.journal.close()
+    thread.join(30)
+    assert reports[0].segments == 2
