@@ -120,7 +120,7 @@ class Dialogue:
         health = self._health
         health.any_at = mono
         if not pos:
-            return self._shed(frame, wall)
+            return self._shed(frame, wall, mono)
         try:
             text, read = self._reader.read(frame)
             self._unreadable = 0
@@ -287,13 +287,19 @@ class Dialogue:
         if self._unreadable >= self._config.decode_error_limit:
             raise LineDown("decode_error", f"{self._unreadable} unreadable frames in a row")
 
-    def _shed(self, frame: bytes | str, wall: int) -> bytes | None:
+    def _shed(self, frame: bytes | str, wall: int, mono: int) -> bytes | None:
         """The journal could not take a frame. Its ping must be answered all the same."""
         self._stats.shed += 1
-        victim = self._tape.victim
-        for name, book in self._books.items():
-            if victim.topic is None or victim.topic == name:
-                book.doubt(victim.cause, wall)
+        name, cause = self._tape.victim.topic, self._tape.victim.cause
+        if name is None:
+            for book in self._books.values():
+                book.doubt(cause, wall)
+        else:
+            held = self._books.get(name)
+            if held is not None:
+                held.lost(cause, held.sync.last_ts, mono)
+            # The stream lives: nothing is to be asked about it.
+            self._health.data(name, mono, wall, frame if isinstance(frame, bytes) else frame.encode())
         value = self._reader.ping_value(frame)
         return None if value is None else self._venue.pong(value)
 

@@ -280,9 +280,13 @@ class Streams:
     def shedding(self, text: str | None, cause: Cause, ts_recv: int) -> None:
         """Frames of the stream of this topic text are given up from ``ts_recv`` (ns) on; None: of whichever."""
         for stream in self._covered():
-            if text is None or stream.topic.text == text:
+            if text is None:
                 self._doubt(stream, cause, stream.pace.last_ts, ts_recv)
-                stream.shed = True
+            elif stream.topic.text == text:
+                self._give_up(stream, cause)
+            else:
+                continue
+            stream.shed = True
 
     def shed(self, text: str, records: int) -> None:
         """That is over, and so many were given up."""
@@ -290,8 +294,7 @@ class Streams:
             if stream.topic.text == text:
                 stream.shed = False
                 hole = stream.hole
-                cause = stream.suspicion[0] if stream.suspicion is not None else hole and hole.cause
-                if stream.lost is not None and cause in SHED_CAUSES:
+                if stream.lost is not None and hole is not None and hole.cause in SHED_CAUSES:
                     stream.lost += records
 
     def shed_others(self, cause: Cause, ts_recv: int) -> None:
@@ -456,6 +459,18 @@ class Streams:
         elif whole:
             self._open(stream, cause, ts_good)
         stream.ended = whole and cause == "operator" and stream.hole is not None
+
+    def _give_up(self, stream: Stream, cause: Cause) -> None:
+        """What comes next of the stream is known to be missing."""
+        if stream.sync is None:
+            if stream.gap is None:
+                self._open(stream, cause, stream.pace.last_ts)
+            return
+        if stream.suspicion is not None:
+            cause = stream.suspicion[0]
+            stream.suspicion = None
+            stream.lost = None
+        stream.sync.lost(cause, stream.sync.last_ts)
 
     def _doubt(self, stream: Stream, cause: Cause, ts_good: int, ts_recv: int) -> None:
         """The stream may have missed something after ``ts_good``."""

@@ -9,6 +9,7 @@ import pytest
 
 from bookreel.ingest.errors import LineDown
 from bookreel.storage.record import Direction
+from bookreel.storage.shedding import Victim
 
 MS = 1_000_000
 BTC = ("btcusdt", "mbp.150")
@@ -420,6 +421,23 @@ def test_a_shed_frame_is_not_applied(talk: Make) -> None:
     assert sync(it, BTC).last_seq == 100
     it.hear(delta("btcusdt", 101, 102))
     assert it.journal.events("resync")[0]["cause"] == "shed"
+
+
+def test_only_the_book_whose_frame_was_shed_is_lost(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    it.journal.full = True
+    it.journal.victim = Victim("market.btcusdt.mbp.150", "disk_full")
+    it.hear(delta("btcusdt", 100, 101))
+    it.journal.full = False
+    assert (sync(it, BTC).valid, sync(it, ETH).valid) == (False, True), "at once, not with the next delta"
+    it.hear(delta("ethusdt", 100, 101))
+    it.hear(delta("btcusdt", 101, 102))
+    gap = sync(it, BTC).gap
+    assert gap is not None
+    assert (gap.cause, gap.last_seq, gap.next_seq) == ("disk_full", 100, 102)
+    assert it.books.gaps == {"disk_full": 1}
+    assert it.journal.streams == ["market.btcusdt.mbp.150", "market.ethusdt.mbp.150"]
 
 
 def test_a_ping_is_answered_even_if_the_journal_is_full(talk: Make) -> None:
