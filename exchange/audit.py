@@ -11,6 +11,7 @@ Four questions, each with a count, so that "0 wrong" of 0 compared cannot hide:
 from __future__ import annotations
 
 import bisect
+import heapq
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -35,20 +36,36 @@ began later than this before the end may be known or not; what it withheld is no
 AS_OF_SAMPLES: Final = 200
 """Books asked for by instant; all are compared by sequence number."""
 
-STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence"})
-CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open"})
+STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence", "shed"})
+CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open", "net_reset", "net_half_open"})
+RECORDER_FAULTS: Final = frozenset({"crash", "power_loss"})
+"""These cost a stream, all streams of a connection, or all streams there are, a hole. Whoever makes the recorder or
+the network fail writes that into the truth like the exchange its own faults."""
 
-SELF_EXPLAINED: Final = frozenset({"misaligned", "crash_tail", "shed", "disk_full", "corrupt"})
+SELF_EXPLAINED: Final = frozenset({"misaligned", "crash_tail", "shed", "disk_full", "corrupt", "operator"})
 """Causes that lie not with the exchange: a snapshot that could not be joined although nothing is missing (honest ones
-are often old), and what happened to the recorder itself."""
+are often old), and what happened to the recorder itself, unless the truth tells of that too."""
+
+RECORDER_CAUSES: Final = frozenset({"crash_tail", "shed", "disk_full", "corrupt", "operator"})
+"""Causes that need an explanation where the truth tells of the recorder."""
 
 SHARED_HOLES: Final = {
-    "silence": "silence",
-    "broken_gzip": "decode_error",
-    "broken_json": "decode_error",
+    "silence": frozenset({"silence"}),
+    "broken_gzip": frozenset({"decode_error"}),
+    "broken_json": frozenset({"decode_error"}),
+    "shed": frozenset({"shed"}),
 }
-"""Faults of one stream that may cost its neighbours on the socket a hole, and its cause: where too much is silent the
-recorder connects anew, and a frame too broken to name its topic may have been anyone's."""
+"""Faults of one stream that may cost its neighbours on the socket a hole, and its causes: where too much is silent
+the recorder connects anew, and a frame too broken to name its topic, or one that was shed, may have been anyone's."""
+
+HARMLESS: Final = {
+    "net_slow": frozenset({"half_open", "silence", "disconnect"}),
+    "stop": frozenset({"operator"}),
+}
+"""What costs nothing by itself, yet may lead to holes of these causes on its connection, or on all."""
+
+PATIENCE_NS: Final = 10_000_000_000
+"""What came too late or not at all is noticed, and given up, within this time."""
 
 Stream: TypeAlias = tuple[str, str]
 """(symbol, feed)"""
@@ -62,12 +79,13 @@ SELECT epoch, seq, epoch_ns(ts_recv), side, price, size FROM book_deltas
 WHERE symbol = ? AND feed = ? ORDER BY epoch, pos
 """
 _GAPS: Final = """
-SELECT symbol, feed, cause, epoch_ns(start), epoch_ns("end") FROM gaps WHERE cause <> 'operator' ORDER BY start
+SELECT symbol, feed, cause, epoch_ns(start), epoch_ns("end") FROM gaps ORDER BY start
 """
 _COVERED: Final = """
 SELECT symbol, feed, epoch_ns(min(start)), epoch_ns(max(coalesce("end", '2262-01-01'::TIMESTAMP_NS))) FROM coverage(?)
 WHERE state = 'covered' GROUP BY ALL
 """
+_NEVER: Final = 1 << 62
 _TRADES: Final = "SELECT trade_seq, side, price, size FROM trades WHERE symbol = ?"
 
 
@@ -100,7 +118,7 @@ class Audit(msgspec.Struct):
 
 
 class _Hole(msgspec.Struct):
-    """A gap of the ledger."""
+    """A gap of the ledger. Where the recorder's clock was set back inside it, its end is before its start."""
 
     stream: Stream
     cause: str
@@ -109,18 +127,33 @@ class _Hole(msgspec.Struct):
     explained: bool = False
     recorded: bool = True
 
-    def holds(self, t: int) -> bool:
-        """Whether instant ``t`` lies in it, give or take the slack."""
-        return self.start <= t + SLACK_NS and (self.end is None or t - SLACK_NS <= self.end)
+    def holds(self, t: int, late: int = 0) -> bool:
+        """Whether what was sent at ``t``, and came by ``late`` if that is later, lies in it, with the slack."""
+        low, high = self.start, self.end
+        if high is not None and high < low:
+            low, high = high, low
+        return low <= max(t, late) + SLACK_NS and (high is None or t - SLACK_NS <= high)
 
 
 class _Truth(msgspec.Struct):
-    """A truth file, sorted out."""
+    """A truth file, sorted out. Times are those of the recorder's clock, which steps where the truth says so."""
 
     books: dict[Stream, list[dict[str, Any]]]
     trades: dict[str, dict[int, dict[str, Any]]]
     faults: list[dict[str, Any]]
     subscriptions: list[dict[str, Any]]
+    slow: list[tuple[int, int]]
+    """When connections were slow, and when the last late message had come."""
+    again: list[tuple[int, int]]
+    """Times that the recorder's clock showed more than once."""
+    ended: int | None
+    """When the recorder ended for good, where that is told."""
+    of_recorder: bool
+    """Whether it tells what happened to the recorder."""
+
+    def late(self, t: int) -> int:
+        """When at the latest what was sent at ``t`` came."""
+        return max((until for since, until in self.slow if since <= t <= until), default=t)
 
 
 def audit(archive: Path, truth: Path, *, seed: int = 1) -> Audit:
@@ -131,12 +164,15 @@ def audit(archive: Path, truth: Path, *, seed: int = 1) -> Audit:
         symbols = [symbol for symbol in opened.symbols() if symbol]
         holes = defaultdict(list)
         for symbol, feed, cause, start, end in opened.sql(_GAPS).fetchall():
-            holes[symbol, feed].append(_Hole((symbol, feed), cause, start, end))
+            hole = _Hole((symbol, feed), cause, start, end, recorded=cause != "operator")
+            hole.explained = cause in SELF_EXPLAINED and not (told.of_recorder and cause in RECORDER_CAUSES)
+            holes[symbol, feed].append(hole)
         covered: dict[Stream, tuple[int, int]] = {}
         for symbol in symbols:
             for _, feed, since, until in opened.sql(_COVERED, [symbol]).fetchall():
-                covered[symbol, feed] = since, until
+                covered[symbol, feed] = since, until if told.ended is None else min(until, told.ended)
         instants = [found for stream in sorted(told.books) for found in _books(opened, stream, told, result)]
+        instants = [one for one in instants if not any(low <= one[1] <= high for low, high in told.again)]
         _as_of(opened, random.Random(seed).sample(instants, min(AS_OF_SAMPLES, len(instants))), result)
         _gaps(told, holes, covered, result)
         for symbol in symbols:
@@ -145,19 +181,34 @@ def audit(archive: Path, truth: Path, *, seed: int = 1) -> Audit:
 
 
 def _read(path: Path) -> _Truth:
-    truth = _Truth(defaultdict(list), defaultdict(dict), [], [])
+    truth = _Truth(defaultdict(list), defaultdict(dict), [], [], [], [], None, of_recorder=False)
     decode = msgspec.json.Decoder(dict[str, Any]).decode
+    offset = 0
     with path.open("rb") as file:
-        for text in file:
+        for order, text in enumerate(file):
             line = decode(text)
+            line["t"] += offset
+            line["order"] = order
             match line["type"]:
                 case "book":
                     truth.books[line["symbol"], line["feed"]].append(line)
                 case "trade":
                     truth.trades[line["symbol"]][line["trade_seq"]] = line
                 case "fault":
+                    if line["kind"] == "clock_step":
+                        offset += line["seq"]
+                        if line["seq"] < 0:
+                            truth.again.append((line["t"] + line["seq"] - SLACK_NS, line["t"] + SLACK_NS))
+                    elif line["kind"] in RECORDER_FAULTS or line["kind"] == "stop":
+                        truth.ended, truth.of_recorder = line["t"], True
+                    if "until" in line:
+                        line["until"] += offset
+                        if line["kind"] == "net_slow":
+                            truth.slow.append((line["t"], line["until"]))
                     truth.faults.append(line)
                 case "sub" | "unsub" | "connect" | "close":
+                    if line["type"] == "sub":
+                        truth.ended = None
                     truth.subscriptions.append(line)
     return truth
 
@@ -235,9 +286,8 @@ def _as_of(archive: Archive, sample: list[tuple[Stream, int, Any]], result: Audi
 
 def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any], list[Stream]]]:
     """Each (stream, fault, all streams on that socket then) of the faults that cost a stream something."""
-    events = sorted(truth.subscriptions + truth.faults, key=lambda line: line["t"])
     topics: dict[int, set[str]] = defaultdict(set)
-    for event in events:
+    for event in heapq.merge(truth.subscriptions, truth.faults, key=lambda line: line["order"]):
         conn: int = event["conn"]
         match event["type"]:
             case "sub":
@@ -246,11 +296,15 @@ def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any], list[Str
                 topics[conn].discard(event["topic"])
             case "close":
                 topics.pop(conn, None)
-            case "fault" if "topic" in event and event["kind"] in STREAM_FAULTS:
-                yield _stream(event["topic"]), event, [_stream(topic) for topic in topics[conn]]
-            case "fault" if event["kind"] in CONNECTION_FAULTS:
-                for topic in sorted(topics[conn]):
-                    yield _stream(topic), event, []
+            case "fault":
+                kind = event["kind"]
+                # Connection 0: it concerns them all.
+                on = sorted(set().union(*topics.values()) if conn == 0 else topics[conn])
+                if kind in STREAM_FAULTS:
+                    yield _stream(event["topic"]), event, [_stream(topic) for topic in on]
+                elif kind in CONNECTION_FAULTS or kind in RECORDER_FAULTS or kind in HARMLESS:
+                    for topic in on:
+                        yield _stream(topic), event, []
 
 
 def _stream(topic: str) -> Stream:
@@ -263,20 +317,27 @@ def _gaps(
 ) -> None:
     result.faults = dict(Counter(fault["kind"] for fault in truth.faults))
     for stream, fault, others in _inflicted(truth):
-        shared = SHARED_HOLES.get(fault["kind"])
-        for hole in (hole for other in others for hole in holes[other] if hole.cause == shared):
-            if hole.holds(fault["t"]) or fault["t"] < hole.start < fault.get("until", 0):
+        t, kind = fault["t"], fault["kind"]
+        late = truth.late(t)
+        shared = SHARED_HOLES.get(kind, frozenset())
+        for hole in (hole for other in others for hole in holes[other] if hole.cause in shared):
+            if hole.holds(t, late) or t < hole.start < fault.get("until", 0):
                 hole.explained = True
-        since, until = covered.get(stream, (fault["t"], 0))
-        near = [hole for hole in holes[stream] if hole.holds(fault["t"])]
+        if kind in HARMLESS:
+            until = fault.get("until", t) + PATIENCE_NS
+            for hole in holes[stream]:
+                hole.explained |= hole.cause in HARMLESS[kind] and hole.holds(t, until)
+            continue
+        since, until = covered.get(stream, (t, 0))
+        near = [hole for hole in holes[stream] if hole.holds(t, late)]
         for hole in near:
             hole.explained = True
         # A stream that was not covered yet, or no more, had nothing to lose.
-        if not near and not since + SLACK_NS < fault["t"] < until - SLACK_NS:
+        if not near and not since + SLACK_NS < t < until - SLACK_NS:
             continue
-        if not near and fault["kind"] == "silence" and fault["t"] > until - KNOWABLE_NS:
+        if not near and kind == "silence" and t > until - KNOWABLE_NS:
             result.silences_undecided += 1
-            holes[stream].append(_Hole(stream, "silence", fault["t"], None, explained=True, recorded=False))
+            holes[stream].append(_Hole(stream, "silence", t, None, explained=True, recorded=False))
             continue
         result.gaps_injected += 1
         if near:
@@ -286,11 +347,32 @@ def _gaps(
     for stream, ledger in holes.items():
         for hole in ledger:
             result.gaps_recorded += hole.recorded
-            if not hole.explained and hole.cause not in SELF_EXPLAINED:
+            if not hole.explained:
                 result.gaps_unexplained += 1
                 result.problems.append(
                     f"gap of {' '.join(stream)} ({hole.cause}) at {hole.start} is explained by nothing"
                 )
+
+
+class _Spans:
+    """What the holes of a stream cover together, slack included."""
+
+    def __init__(self, holes: list[_Hole]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for hole in sorted(holes, key=lambda hole: min(hole.start, hole.end or hole.start)):
+            low, high = hole.start, _NEVER if hole.end is None else hole.end
+            low, high = min(low, high) - SLACK_NS, max(low, high) + SLACK_NS
+            if self._ends and low <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], high)
+            else:
+                self._starts.append(low)
+                self._ends.append(high)
+
+    def holds(self, t: int) -> bool:
+        """Whether instant ``t`` lies in one."""
+        at = bisect.bisect_right(self._starts, t) - 1
+        return at >= 0 and t <= self._ends[at]
 
 
 def _trades(
@@ -321,11 +403,12 @@ def _trades(
         if count > 1:
             result.trades_twice += 1
             result.problems.append(f"trade {trade_seq} of {symbol} is recorded {count} times")
+    inside_of = _Spans(holes[stream])
     for trade_seq, line in true.items():
         if not since + SLACK_NS < line["t"] < until - SLACK_NS:
             continue
         result.trades_true += 1
-        inside = any(hole.holds(line["t"]) for hole in holes[stream])
+        inside = inside_of.holds(line["t"])
         if trade_seq in recorded:
             result.trades_recovered += inside
         elif inside:

@@ -29,6 +29,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """SPEC as ``parse_faults`` reads it; nothing: no faults."""
     truth: Path | None = None
     """The truth file, overwritten; None writes none."""
+    truth_book_s: float = 1.0
+    """Least seconds between two true books of a topic in the truth file."""
     ping_s: float = 5.0
     """Seconds between pings. One unanswered for twice this long closes the socket."""
     pace_s: float = 0.01

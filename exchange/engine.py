@@ -53,7 +53,7 @@ class Engine:
         self.truth = TruthWriter(config.truth, time.now_ns)
         schedule = FaultSchedule(rates, config.seed, start_ns)
         self.saboteur = Saboteur(config, schedule, self.truth, self.clients.values(), _say_goodbye)
-        self.hub = Hub(self.market, self.truth, self.saboteur)
+        self.hub = Hub(self.market, self.truth, self.saboteur, truth_book_s=config.truth_book_s)
         self.rest = Rest(self.market, listings, time.now_ns)
         self._desk = Desk(self.hub, self.saboteur, time.now_ns, config.request_gap_s)
         self._sessions = random.Random(f"sessions:{config.seed}")

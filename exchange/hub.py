@@ -4,19 +4,19 @@ to its streams."""
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import Final
 
 from bookreel.exchange.client import Chain, Client, Stream
 from bookreel.exchange.feeds import Feed, Frame, Topic, make_feed
 from bookreel.exchange.market import Market
-from bookreel.exchange.mbp import MbpFeed
+from bookreel.exchange.mbp import Image, MbpFeed
 from bookreel.exchange.saboteur import Saboteur
 from bookreel.exchange.truth import TruthWriter
 
 __all__ = ["Channel", "Hub"]
 
 _MBP_SLOT_NS: Final = 100_000_000
-_BOOK_TRUTH_NS: Final = 1_000_000_000
 
 
 class Channel:
@@ -37,8 +37,11 @@ class Channel:
 class Hub:
     """All channels. A topic without a subscriber costs nothing."""
 
-    def __init__(self, market: Market, truth: TruthWriter, saboteur: Saboteur) -> None:
+    def __init__(
+        self, market: Market, truth: TruthWriter, saboteur: Saboteur, *, truth_book_s: float
+    ) -> None:
         self.market = market
+        self._book_truth_ns = int(truth_book_s * 1e9)
         self.frames = 0
         """Frames made (each counted once, however many clients got it)."""
         self._truth = truth
@@ -88,6 +91,11 @@ class Hub:
         channel = self._channels.get(topic.text)
         return channel.feed if channel else self._make(topic)
 
+    def images(self, topic: str) -> Sequence[Image]:
+        """The newest true books of an incremental topic that is subscribed, each at the number of a delta."""
+        channel = self._channels.get(topic)
+        return channel.mbp.images if channel is not None and channel.mbp is not None else ()
+
     def tick(self, now_ns: int) -> None:
         """Everything up to ``now_ns``."""
         now_ms = now_ns // 1_000_000
@@ -120,7 +128,7 @@ class Hub:
                 if stream.chain is not None:
                     stream.chain.sent(frame)
         if channel.mbp is not None and now_ns >= channel.book_due_ns and self._truth.writing:
-            channel.book_due_ns = now_ns + _BOOK_TRUTH_NS
+            channel.book_due_ns = now_ns + self._book_truth_ns
             topic = channel.feed.topic
             self._truth.book(topic.symbol, topic.feed, channel.mbp.images[-1])
 

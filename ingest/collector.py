@@ -160,6 +160,7 @@ class Collector:
             segment_seconds=float(config.segment_seconds),
             spool_bytes=config.spool_bytes,
             threads=self._threads,
+            archive_id=self._rng.randbytes(8),
         )
         return Journal.open(self.archive, self.venue.name, clock=self.clock, options=options, disk=self._disk)
 

@@ -154,13 +154,13 @@ class Pacer:
         return None
 
     def wait(self, now: int) -> int | None:
-        """Ns until :meth:`pull` or :meth:`expired` may have something; None: only after another call."""
+        """Ns until :meth:`pull` may have something; None: only after another call. An unanswered request does not
+        count: whoever waits here cannot give it up, and would be woken again at once until somebody did.
+        """
         at: list[int] = []
         for lane, free in ((self._subs, "sub"), (self._reqs, "req")):
             if lane:
                 at.append(max(self._free_at[free], min(held.due for held in lane)))
-        if self._pending:
-            at.append(min(held.deadline for held in self._pending.values()))
         return max(0, min(at) - now) if at else None
 
     def answered(self, request_id: RequestId) -> Outgoing | None:

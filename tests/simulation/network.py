@@ -23,6 +23,9 @@ __all__ = ["OUTAGES", "Link", "OutageKind", "SimNetwork"]
 DELAY_S: Final = (0.004, 0.03)
 """Shortest and longest way of a message."""
 
+_RESOLUTION_S: Final = 1e-9
+"""The event loop calls what is due so much later already now."""
+
 OutageKind: TypeAlias = Literal["refused", "dns", "unavailable", "too_many"]
 
 
@@ -135,7 +138,7 @@ class Link:
     async def receive(self) -> bytes:
         """The next message once it has arrived."""
         arriving, loop = self._arriving, self._loop
-        while not arriving or arriving[0][0] > loop.time():
+        while not arriving or arriving[0][0] > loop.time() + _RESOLUTION_S:
             if self._closed:
                 raise Disconnected(None, "closed by us")
             self._waiter = loop.create_future()
