@@ -1,0 +1,259 @@
+"""The whole life of an archive on a simulated disk, step by step: made, recorded, rotated, closed, sealed, left by a
+crash, recorded beside the sealer, sealed again. And what must be true of whatever a disturbance leaves of it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
+
+import pyarrow.parquet as pq
+
+from bookreel.storage.errors import NotDurable
+from bookreel.storage.journal import Journal, JournalOptions
+from bookreel.storage.layout import Layout
+from bookreel.storage.manifest import Manifest
+from bookreel.storage.record import Direction, Kind, encode_event
+from bookreel.storage.seal import seal
+from bookreel.storage.verify import verify
+from tests.crash.trace import ARCHIVE, Clock
+from tests.crash.witness import Lost, Witness, look
+from tests.simulation.disk import SimDisk
+
+__all__ = ["STEPS", "Life", "Step", "sealed_files"]
+
+_OPTIONS: Final = JournalOptions(threads=False, archive_id=b"archive0", segment_seconds=1e9)
+_LAYOUT: Final = Layout(ARCHIVE)
+_SEALED: Final = (_LAYOUT.parquet, _LAYOUT.manifest, _LAYOUT.state)
+_TRIES: Final = 5
+_T = TypeVar("_T")
+
+Step: TypeAlias = "Callable[[Life], object]"
+
+
+class Life:
+    """An archive, and the account of it. Every step can be taken on whatever the one before left."""
+
+    def __init__(self, disk: SimDisk | None = None, witness: Witness | None = None) -> None:
+        self.disk = disk or SimDisk()
+        self.witness = witness or Witness()
+        self.clock = Clock()
+        self.number = 0
+        self.steps_taken = 0
+        self._journal: Journal | None = None
+
+    def fork(self, disk: SimDisk) -> Life:
+        """The same account, on another disk."""
+        twin = Life(disk, self.witness.fork())
+        twin.clock.now = self.clock.now
+        twin.number = self.number
+        twin.steps_taken = self.steps_taken
+        return twin
+
+    def take(self, step: Step) -> None:
+        """Takes one step."""
+        step(self)
+        self.steps_taken += 1
+
+    def hear(self) -> None:
+        """Takes down what the journal says is durable."""
+        if self._journal is not None:
+            self.witness.told(self._journal.durable_pos)
+
+    # -- what a recorder does
+
+    def start(self) -> Journal:
+        journal = self._persist(
+            lambda: Journal.open(ARCHIVE, "huobi", clock=self.clock, options=_OPTIONS, disk=self.disk)
+        )
+        found = look(ARCHIVE, self.disk)
+        self.witness.check(found, journal.next_pos)
+        self.witness.began(journal.next_pos, found)
+        self._journal = journal
+        self._event("start", run="test", version="1", venue="huobi")
+        self._event("connect", "ws-0", url="ws://test")
+        self._text('{"id":"1","status":"ok","subbed":"market.btcusdt.trade.detail","ts":1}')
+        return journal
+
+    def trades(self, count: int) -> None:
+        """As many records are appended and written, but not synced."""
+        for _ in range(count):
+            self.number += 1
+            trade = {
+                "id": 10**26 + self.number,
+                "ts": self.clock.now // 1_000_000,
+                "tradeId": self.number,
+                "amount": 1.0,
+                "price": 5.0,
+                "direction": "buy",
+            }
+            tick = {"id": 1, "ts": trade["ts"], "data": [trade]}
+            self._text(json.dumps({"ch": "market.btcusdt.trade.detail", "ts": trade["ts"], "tick": tick}))
+        self.write()
+
+    def write(self) -> None:
+        assert self._journal is not None
+        self._journal.pump_write()
+        self.hear()
+
+    def sync(self) -> None:
+        assert self._journal is not None
+        self._journal.pump_sync()
+        self.hear()
+
+    def rotate(self) -> None:
+        journal = self._journal
+        assert journal is not None
+        try:
+            journal.rotate()
+        except NotDurable:
+            self._persist(journal.flush)
+        self.hear()
+
+    def stop(self) -> None:
+        """Stops in order; a disk that refuses is asked again."""
+        journal = self._journal
+        assert journal is not None
+        self._event("stop", reason="test")
+        self._persist(journal.flush)
+        self.hear()
+        journal.close()
+        self.hear()
+        self._journal = None
+
+    def die(self) -> None:
+        """The recorder is killed: what it had not written is gone."""
+        self._journal = None
+        disk = self.disk.killed()
+        disk.before = self.disk.before
+        disk.operations = self.disk.operations
+        self.disk = disk
+
+    def seal(self) -> None:
+        self._persist(lambda: seal(ARCHIVE, disk=self.disk))
+
+    # -- what must be true
+
+    def go_on(self) -> None:
+        """One more run on what is there, and all is sealed."""
+        self.start()
+        self.witness.check_layout(ARCHIVE, self.disk)
+        self.trades(2)
+        self.stop()
+        self.seal()
+
+    def finish(self) -> None:
+        """Goes on, with nothing in the way; then everything must be there."""
+        self.disk.before = None
+        self.go_on()
+        self.check()
+
+    def check(self) -> None:
+        """Everything is sealed: each acknowledged record is in the tables once, and nothing else is."""
+        manifest = Manifest.load(ARCHIVE, self.disk)
+        manifest._check(self.disk)
+        files = sealed_files(self.disk)
+        # A plain glob finds the manifest's files, and no other.
+        listed = {str(ARCHIVE / file.path) for entry in manifest.segments for file in entry.files}
+        visible = {path for path in files if path.endswith(".parquet")}
+        if visible != listed:
+            raise Lost(f"files beside the manifest: {sorted(visible ^ listed)}")
+        stored: dict[int, str] = {}
+        for path in sorted(visible):
+            if "/frames/" not in path:
+                continue
+            rows = pq.read_table(io.BytesIO(files[path]), columns=["pos", "payload"], partitioning=None)
+            for pos, payload in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                if pos in stored:
+                    raise Lost(f"record {pos} is sealed twice")
+                stored[pos] = payload
+        for pos, payload in self.witness.acknowledged.items():
+            if stored.get(pos) != payload.decode():
+                raise Lost(f"acknowledged record {pos} is not sealed as it was given")
+        for pos, text in stored.items():
+            if text.encode() not in self.witness.given.get(pos, ()):
+                raise Lost(f"sealed record {pos} was never given")
+
+    def verify(self) -> None:
+        """The product's own proof, on a real folder."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.disk.export(Path(folder))
+            report = verify(Path(folder) / ARCHIVE.name)
+        if report.problems:
+            raise Lost(f"verify: {report.problems[0]}")
+
+    # -- inside
+
+    def _persist(self, call: Callable[[], _T]) -> _T:
+        """Asks again after an error of the disk, as whoever runs the recorder does."""
+        for _ in range(_TRIES - 1):
+            try:
+                return call()
+            except (OSError, NotDurable):
+                self.clock.now += 10**9
+        return call()
+
+    def _event(self, name: str, conn: str = "", **facts: str) -> None:
+        self._append(conn, Direction.INTERNAL, Kind.EVENT, encode_event(name, **facts))
+
+    def _text(self, text: str) -> None:
+        self._append("ws-0", Direction.IN, Kind.TEXT, text.encode())
+
+    def _append(self, conn: str, direction: Direction, kind: Kind, payload: bytes) -> None:
+        assert self._journal is not None
+        self.clock.now += 10_000_000
+        now = self.clock.now
+        pos = self._journal.append(now, now, conn, 1 if conn else 0, direction, kind, payload)
+        if direction is not Direction.INTERNAL:
+            self.witness.gave(pos, payload, now)
+
+
+STEPS: Final[tuple[tuple[str, Step], ...]] = (
+    ("make", Life.start),
+    ("append", lambda life: life.trades(2)),
+    ("append", lambda life: life.trades(2)),
+    ("sync", Life.sync),
+    ("append", lambda life: life.trades(2)),
+    ("rotate", Life.rotate),
+    ("append", lambda life: life.trades(3)),
+    ("close", Life.stop),
+    ("seal", Life.seal),
+    ("reopen", Life.start),
+    ("append", lambda life: life.trades(2)),
+    ("append", lambda life: life.trades(2)),
+    ("sync", Life.sync),
+    ("append", lambda life: life.trades(2)),
+    ("killed", Life.die),
+    ("recover", Life.start),
+    ("append", lambda life: life.trades(2)),
+    ("rotate", Life.rotate),
+    ("seal beside", Life.seal),
+    ("append", lambda life: life.trades(2)),
+    ("sync", Life.sync),
+    ("close", Life.stop),
+    ("seal", Life.seal),
+    ("reopen", Life.start),
+    ("close", Life.stop),
+)
+"""The life of an archive, by the name of each step."""
+
+
+def sealed_files(disk: SimDisk) -> dict[str, bytes]:
+    """All that sealing makes, by path."""
+    found: dict[str, bytes] = {}
+    todo = list(_SEALED)
+    while todo:
+        folder = todo.pop()
+        for name in disk.names(folder):
+            try:
+                file = disk.open(folder / name)
+            except IsADirectoryError:
+                todo.append(folder / name)
+                continue
+            found[str(folder / name)] = file.read(0, file.size())
+            file.close()
+    return found
