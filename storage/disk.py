@@ -190,6 +190,10 @@ class OsDisk:
         while not at.is_dir():
             missing.append(at)
             at = at.parent
+        # Whoever made the one that is there may have died before its name was durable. Who may not read its parent
+        # did not make it.
+        with contextlib.suppress(PermissionError):
+            self.sync_folder(at.parent)
         for path in reversed(missing):
             path.mkdir(exist_ok=True)
             self.sync_folder(path.parent)

@@ -1,12 +1,15 @@
 """Taking an archive for writing: own it, check or create it, and learn where positions go on.
 
-Nothing that is there is changed: a leftover segment is read whole and left to the sealer. Damage in it is
+Nothing that is there is changed: a leftover segment is read whole, made durable, as positions go on above it, and
+left to the sealer. The names that everything builds on are made durable too: the one who gave them may have been
+killed before they were. Damage in it is
 registered by an event in the new segment, once, however often the archive is opened before that segment is
 sealed.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +26,8 @@ from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 
 __all__ = ["Recovery", "claim", "recover"]
+
+_log = logging.getLogger(__name__)
 
 _NOTE_BYTES_MAX = 4096
 
@@ -73,6 +78,7 @@ def claim(
         # Looked up again: another may have created the archive, and closed it, before the lock was ours.
         if layout.meta.name in disk.names(archive):
             meta = read_meta(archive, disk)
+            disk.sync_folder(archive)
         else:
             meta = create_archive(archive, venue, created_ns, disk, archive_id)
         return lock, meta, recover(archive, disk)
@@ -109,6 +115,8 @@ def recover(archive: Path, disk: Disk) -> Recovery:
     full: set[int] = set()
     last_pos = highest
     segments = list_segments(archive, disk)
+    if segments:
+        disk.sync_folder(layout.journal)
     for index, segment in enumerate(segments):
         following = segments[index + 1] if index + 1 < len(segments) else None
         highest = max(highest, segment.first_pos)
@@ -125,6 +133,8 @@ def recover(archive: Path, disk: Disk) -> Recovery:
                     _note_event(item, registered, full)
             highest = max(highest, reader.last_pos)
             clean = reader.footer is not None
+        if not clean:
+            _settle(segment, disk)
     # After a crash the numbering has a break, so that no segment looks like the rewritten end of the last one.
     next_pos = highest + (1 if clean else 2)
     events = []
@@ -145,6 +155,18 @@ def recover(archive: Path, disk: Disk) -> Recovery:
             }
         )
     return Recovery(next_pos, events, last_pos, frozenset(full))
+
+
+def _settle(segment: Segment, disk: Disk) -> None:
+    """Makes durable what a killed recorder may have left to the kernel."""
+    file = disk.open(segment.path)
+    try:
+        file.datasync()
+    except OSError as error:
+        # None of it was ever said to be durable.
+        _log.error("segment %s: %s; its last records may be lost with the power", segment.path, error)
+    finally:
+        file.close()
 
 
 def _key(segment: object, offset: object, lost_bytes: object) -> tuple[object, ...]:

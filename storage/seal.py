@@ -161,7 +161,10 @@ class _Sealer:
         for segment in segments[:-1] if recording else segments:
             if self._stop.is_set():
                 break
-            if not self._manifest.sealed(segment.name):
+            if self._manifest.sealed(segment.name):
+                # By one who may have been killed before the entry's name was durable.
+                self._disk.sync_folder(self._layout.manifest)
+            else:
                 if recording and self._disk.free(self._archive) < segment.size + KEEP_FREE_BYTES:
                     _log.warning("segment %s waits: the room left is the recorder's", segment.name)
                     break

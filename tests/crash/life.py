@@ -21,7 +21,7 @@ from bookreel.storage.record import Direction, Kind, encode_event
 from bookreel.storage.seal import seal
 from bookreel.storage.verify import verify
 from tests.crash.trace import ARCHIVE, Clock
-from tests.crash.witness import Lost, Witness, look
+from tests.crash.witness import Found, Lost, Witness, look
 from tests.simulation.disk import SimDisk
 
 __all__ = ["STEPS", "Life", "Step", "sealed_files"]
@@ -70,7 +70,7 @@ class Life:
         journal = self._persist(
             lambda: Journal.open(ARCHIVE, "huobi", clock=self.clock, options=_OPTIONS, disk=self.disk)
         )
-        found = look(ARCHIVE, self.disk)
+        found = self._look()
         self.witness.check(found, journal.next_pos)
         self.witness.began(journal.next_pos, found)
         self._journal = journal
@@ -187,6 +187,15 @@ class Life:
             raise Lost(f"verify: {report.problems[0]}")
 
     # -- inside
+
+    def _look(self) -> Found:
+        """Looking is not a part of the life."""
+        disk = self.disk
+        before, operations, disk.before = disk.before, disk.operations, None
+        try:
+            return look(ARCHIVE, disk)
+        finally:
+            disk.before, disk.operations = before, operations
 
     def _persist(self, call: Callable[[], _T]) -> _T:
         """Asks again after an error of the disk, as whoever runs the recorder does."""

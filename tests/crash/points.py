@@ -27,7 +27,7 @@ FAULTS: Final[dict[str, Callable[[], BaseException]]] = {
 }
 """What an operation can meet besides the end of the process before it."""
 
-_POWER: Final = 12
+_POWER: Final = 6
 """States after a power loss that are tried at each operation."""
 
 _ONLY_LOOKING: Final = ("read", "open", "names", "locked", "free", "size")
@@ -67,13 +67,16 @@ def disturb(
     points = Points(Counter(), Counter())
     for life, number, step, operation in _deaths(chosen):
         points.operations[operation] += 1
+        if operation in _ONLY_LOOKING:
+            # Nothing has changed since the operation before.
+            continue
         rng = random.Random(number)
-        for kind, disk in _left_by(life.disk, operation, power, rng):
+        for kind, disk in _left_by(life.disk, power, rng):
             _try(points, life.fork(disk), number, step, kind, failed, verify_every)
         # The one who comes after it dies too, and then the power goes.
         second = life.fork(life.disk.killed())
         _die_within(second, rng.randrange(1, 60))
-        for disk in second.disk.power_losses(3, rng):
+        for disk in second.disk.power_losses(2, rng):
             _try(points, second.fork(disk), number, step, "killed twice, power", failed, verify_every)
     for number, (step, operation) in enumerate(operations()):
         if not chosen(number):
@@ -86,11 +89,10 @@ def disturb(
     return points
 
 
-def _left_by(disk: SimDisk, operation: str, power: int, rng: random.Random) -> Iterator[tuple[str, SimDisk]]:
+def _left_by(disk: SimDisk, power: int, rng: random.Random) -> Iterator[tuple[str, SimDisk]]:
     yield "killed", disk.killed()
-    if operation not in _ONLY_LOOKING:
-        for state in disk.power_losses(power, rng):
-            yield "power", state
+    for state in disk.power_losses(power, rng):
+        yield "power", state
 
 
 def _deaths(chosen: Callable[[int], bool]) -> Iterator[tuple[Life, int, str, str]]:

@@ -337,23 +337,28 @@ class SimDisk:
             return []
 
     def make_folder(self, folder: Path) -> None:
-        at = ""
+        at, found = "", False
         for part in _key(folder).strip("/").split("/"):
-            parent, at = at or "/", f"{at}/{part}"
+            parent, above, at = at or "/", Path(at or "/").parent, f"{at}/{part}"
             if at in self._folders:
                 continue
+            if not found:
+                self.sync_folder(above)
+                found = True
             self._begin("make_folder", at)
             if part in self._folder(parent).live:
                 raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), at)
             self._put(at, _Folder())
             self.sync_folder(Path(parent))
+        if not found:
+            self.sync_folder(Path(at).parent)
 
     def rename(self, old: Path, new: Path) -> None:
         source, target = _key(old), _key(new)
         self._begin("rename", source)
-        inode = self._inode(source)
         from_folder, from_name = self._parent(source)
         to_folder, to_name = self._parent(target)
+        inode = self._inode(source)
         replaced = to_folder.live.get(to_name)
         if isinstance(replaced, _Folder):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), target)

@@ -1,0 +1,137 @@
+"""What a killed process left to the kernel, and the next one builds on, is made durable by that one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bookreel.storage.errors import ArchiveOwned
+from bookreel.storage.journal import Journal, JournalOptions
+from bookreel.storage.layout import Layout
+from bookreel.storage.manifest import Manifest
+from bookreel.storage.record import Direction, Kind
+from bookreel.storage.seal import seal
+from bookreel.storage.segment import Damage, SegmentReader, list_segments
+from tests.simulation.disk import Crash, SimDisk
+
+ARCHIVE = Path("/data/archive")
+OPTIONS = JournalOptions(threads=False, archive_id=b"archive0")
+
+
+class Clock:
+    now = 10**18
+
+    def wall_ns(self) -> int:
+        return self.now
+
+    mono_ns = wall_ns
+
+
+def journal_on(disk: SimDisk) -> Journal:
+    return Journal.open(ARCHIVE, "huobi", clock=Clock(), options=OPTIONS, disk=disk)
+
+
+def append(journal: Journal, payload: bytes) -> int:
+    return journal.append(1, 1, "ws-0", 1, Direction.IN, Kind.TEXT, payload)
+
+
+def texts(disk: SimDisk) -> list[bytes]:
+    found = []
+    for segment in list_segments(ARCHIVE, disk):
+        with SegmentReader(segment.path, disk, closed=True) as reader:
+            found += [
+                item.payload
+                for item in reader.read()
+                if not isinstance(item, Damage) and item.kind is Kind.TEXT
+            ]
+    return found
+
+
+def die_at(disk: SimDisk, operation: str, at: Path, *, skip: int = 0) -> None:
+    """The process dies before this operation; the first few of its kind are let pass."""
+    left = skip
+
+    def before(name: str, path: Path) -> None:
+        nonlocal left
+        if name == operation and path == at:
+            left -= 1
+            if left < 0:
+                raise Crash
+
+    disk.before = before
+
+
+def test_what_is_found_at_opening_survives_a_power_loss() -> None:
+    disk = SimDisk()
+    journal = journal_on(disk)
+    append(journal, b"synced")
+    journal.flush()
+    append(journal, b"only written")
+    journal.pump_write()
+    disk = disk.killed()
+    again = journal_on(disk)
+    assert again.durable_pos == again.next_pos - 1
+    assert {tuple(texts(state)) for state in disk.power_losses(100)} == {(b"synced", b"only written")}
+
+
+def test_a_segment_that_cannot_be_synced_does_not_stop_the_recorder() -> None:
+    disk = SimDisk()
+    append(journal := journal_on(disk), b"1")
+    journal.flush()
+    disk = disk.killed()
+
+    def fail(operation: str, path: Path) -> None:
+        if operation == "datasync" and path.suffix == ".seg":
+            raise OSError(5, "injected")
+
+    disk.before = fail
+    again = journal_on(disk)
+    append(again, b"2")
+    again.flush()
+    assert texts(disk) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("folder", ["/", "/data", "/data/archive"])
+def test_an_archive_half_made_is_made_durable_by_the_next_one(folder: str) -> None:
+    """Died after a folder or ``archive.json`` got its name, and before that was durable."""
+    disk = SimDisk()
+    at = Path(folder)
+    die_at(disk, "sync_folder", at, skip=4 if folder == "/data/archive" else 1 if folder == "/" else 0)
+    with pytest.raises(Crash):
+        journal_on(disk)
+    disk = disk.killed()
+    journal = journal_on(disk)
+    append(journal, b"1")
+    journal.flush()
+    for state in disk.power_losses(100):
+        assert texts(state) == [b"1"]
+        assert state.names(ARCHIVE).count(Layout(ARCHIVE).meta.name) == 1
+
+
+def test_a_segment_is_not_removed_before_its_entry_is_durable() -> None:
+    disk = SimDisk()
+    journal = journal_on(disk)
+    append(journal, b'{"ping":1}')
+    journal.close()
+    layout = Layout(ARCHIVE)
+    die_at(disk, "sync_folder", layout.manifest)
+    with pytest.raises(Crash):
+        seal(ARCHIVE, disk=disk)
+    disk = disk.killed()
+    assert Manifest.load(ARCHIVE, disk).segments, "the entry has its name"
+    seal(ARCHIVE, disk=disk)
+    for state in disk.power_losses(200):
+        assert texts(state) or Manifest.load(ARCHIVE, state).segments
+
+
+def test_who_is_refused_changes_nothing() -> None:
+    disk = SimDisk()
+    journal = journal_on(disk)
+    append(journal, b"1")
+    journal.flush()
+    changes: list[str] = []
+    disk.before = lambda operation, path: changes.append(operation)
+    with pytest.raises(ArchiveOwned):
+        journal_on(disk)
+    assert set(changes) <= {"names", "lock", "open", "read"}
