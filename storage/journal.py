@@ -145,7 +145,9 @@ class Journal:
         self._full_since: int | None = None
         self._retry_at = 0
         self._reserve = Reserve(self._layout.reserve, self._id, disk)
-        # The event that says the same as the reserve's notes; they are kept until it is durable.
+        # Since when the reserve's notes say that the disk was full, and the event that says the same: once that is
+        # durable they are not needed any more.
+        self._noted_since = 0
         self._noted_pos = 0
         self._look_at = 0
         self._free = 0
@@ -158,8 +160,10 @@ class Journal:
 
         for event in recovery.events:
             self._spool.append_event(encode_event("recovery", **event))
-        if note is not None and note.since not in recovery.full:
-            facts = {"from": note.since, "to": clock.wall_ns(), "lost": recovery.last_pos < note.pos}
+        lost = note is not None and recovery.last_pos < note.pos
+        if note is not None and (lost or note.since not in recovery.full):
+            facts = {"from": note.since, "to": clock.wall_ns(), "lost": lost}
+            self._noted_since = note.since
             self._noted_pos = self._spool.append_event(encode_event("disk_full", **facts))
             self._reserve.reopen()
         self._look_at_disk()
@@ -449,8 +453,11 @@ class Journal:
             self._full_since = since = self._clock.wall_ns()
             self._spool.cause = "disk_full"
             _log.error("journal of %s: the disk is full; records are kept in memory", self.archive)
+            if self._spool.durable_pos >= self._noted_pos:
+                self._noted_since = since
             refused = self._spool.not_durable()
-            self._reserve.note(Note(since, refused[-1].last_pos if refused else self._spool.durable_pos))
+            pos = refused[-1].last_pos if refused else self._spool.durable_pos
+            self._reserve.note(Note(self._noted_since, pos))
         self._trouble = str(error)
         self._spool.count_failure()
         self._retry_at = self._clock.mono_ns() + self.options.retry_interval_ms * 1_000_000
