@@ -368,11 +368,15 @@ def _judge(
                 in_hole[hole] += 1
         for index, row in enumerate(mine):
             crashed = any(row["s"] <= at <= row["e"] for at in crashes[1:])
-            _hold(in_hole[index] > 0 or crashed, f"{topic}: a hole of which nothing is missing: {row}")
+            damaged = power and row["cause"] == "corrupt"
+            _hold(
+                in_hole[index] > 0 or crashed or damaged,
+                f"{topic}: a hole of which nothing is missing: {row}",
+            )
             allowed = {"shed", "disk_full"} if _was_full(lives, row) else {"shed"}
             allowed |= {"crash_tail"} if crashed else set()
             # A tail that was torn in its middle: whole records follow what is missing.
-            allowed |= {"corrupt"} if power else set()
+            allowed |= {"corrupt"} if damaged else set()
             _hold(row["cause"] in allowed, f"{topic}: {row['cause']} is none of {allowed}")
             if row["records_lost"] is not None:
                 lost = [seq for seq in missing if row["s"] < times[seq] < row["e"]]

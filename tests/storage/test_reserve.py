@@ -166,23 +166,32 @@ def test_a_crash_after_space_came_back_is_a_crash() -> None:
 
 
 def test_it_may_fill_up_more_often_than_there_are_slots() -> None:
+    """As long as no event of it is durable it counts as one time, from the first."""
     disk, clock = SimDisk(), Clock()
     life = Recorder(disk, clock)
-    # No sync: so what the notes say never becomes durable in the journal.
+    notes: list[Note | None] = []
+    since = None
     for _ in range(12):
         disk.capacity = disk.used
         while life.journal.disk_full_since is None:
             life.hear()
             life.journal.pump_write()
-        since = life.journal.disk_full_since
-        note = read_note(RESERVE, ID, disk)
-        assert note is not None
-        assert note.since == since
-        clock.now += MS
+        notes.append(read_note(RESERVE, ID, disk))
+        since = since or life.journal.disk_full_since
         disk.capacity = None
         clock.now += 250 * MS
         life.journal.pump_write()
-    assert disk.killed().capacity is None
+    assert [note.since for note in notes if note is not None] == [since] * 12
+    assert sorted({note.pos for note in notes if note is not None}) == [
+        note.pos for note in notes if note is not None
+    ]
+    life.journal.flush()
+    disk.capacity = disk.used
+    while life.journal.disk_full_since is None:
+        life.run(1)
+    note = read_note(RESERVE, ID, disk)
+    assert note is not None
+    assert note.since == life.journal.disk_full_since
 
 
 @pytest.mark.parametrize("content", [b"", bytes(RESERVE_BYTES), b"\xff" * RESERVE_BYTES, b"bookfull" * 99])
@@ -230,8 +239,12 @@ def test_without_a_reserve_everything_goes_on(operation: str) -> None:
     disk, clock = SimDisk(), Clock()
     Journal.open(ARCHIVE, "huobi", clock=clock, options=OPTIONS, disk=disk).close()
 
+    made = False
+
     def fail(at: str, path: Path) -> None:
-        if at == operation and (path.name.startswith("reserve") or (at == "sync_folder" and path == ARCHIVE)):
+        nonlocal made
+        made |= path.name == "reserve.new"
+        if at == operation and (path.name.startswith("reserve") or (made and path == ARCHIVE)):
             raise OSError(errno.EIO, "broken")
 
     disk.before = fail
