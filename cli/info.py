@@ -89,7 +89,7 @@ def _facts(archive: Path) -> dict[str, Any]:
         "symbols": symbols,
         "gaps": dict(gaps),
         "sealed_segments": len(manifest.segments),
-        "sealed_bytes": sum(file.bytes for entry in manifest.segments for file in entry.files),
+        "sealed_bytes": sum(file.bytes for files in manifest.tables().values() for file in files),
         "unsealed_segments": len(unsealed),
         "unsealed_bytes": sum(segment.size for segment in unsealed),
         "noted": {name: sum(entry.counts.get(name, 0) for entry in manifest.segments) for name in NOTED},

@@ -7,6 +7,7 @@ is decided by the caller.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -21,6 +22,10 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _PROBE_TRIES: Final = 5
 _PROBE_PAUSE_SECONDS: Final = 0.02
+
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+"""Of Linux' renameat2(2), which Python does not offer."""
 
 
 class File(Protocol):
@@ -91,6 +96,17 @@ class Disk(Protocol):
 
     def unlink(self, path: Path) -> None:
         """Removes a file; one that is not there is fine. Durable after :meth:`sync_folder`."""
+        ...
+
+    def exchange(self, one: Path, other: Path) -> None:
+        """Two folders take each other's place, at once; durable after :meth:`sync_folder` of either parent.
+
+        Raises OSError with ENOSYS, EINVAL or EXDEV where the system or the file system cannot do that.
+        """
+        ...
+
+    def remove_folder(self, folder: Path) -> None:
+        """Removes an empty folder; one that is not there is fine. Durable after :meth:`sync_folder`."""
         ...
 
     def sync_folder(self, folder: Path) -> None:
@@ -204,6 +220,13 @@ class OsDisk:
     def unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
+    def exchange(self, one: Path, other: Path) -> None:
+        _exchange(one, other)
+
+    def remove_folder(self, folder: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+
     def sync_folder(self, folder: Path) -> None:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -254,6 +277,17 @@ def _flock(fd: int, operation: int) -> bool:
 def is_full(error: OSError) -> bool:
     """Whether a call failed because the disk, or the user's share of it, is full."""
     return error.errno in _FULL
+
+
+def _exchange(one: Path, other: Path) -> None:
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(one)) from None
+    rename.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(one), None, str(other))
 
 
 def write_all(file: File, buffers: Sequence[bytes | memoryview]) -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "ArchiveOwned",
     "CorruptFile",
     "CorruptSegment",
+    "FileGone",
     "JournalClosed",
     "JournalFailed",
     "NotAnArchive",
@@ -141,6 +142,15 @@ class CorruptFile(StorageError):
         self.path = path
         self.reason = reason
         super().__init__(f"sealed file {path} is damaged: {reason}; run `bookreel verify` for the extent")
+
+
+class FileGone(CorruptFile):
+    """A sealed file is not there. Where the day was compacted meanwhile, another look names the files that have
+    its rows now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "it is not there")
 
 
 class QueryError(StorageError):

@@ -51,6 +51,10 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "seal.lock"
 
     @property
+    def compact_lock(self) -> Path:
+        return self.root / "compact.lock"
+
+    @property
     def journal(self) -> Path:
         return self.root / "journal"
 
@@ -61,6 +65,16 @@ class Layout(msgspec.Struct, frozen=True):
     @property
     def manifest(self) -> Path:
         return self.root / "manifest"
+
+    @property
+    def days(self) -> Path:
+        """What compactions made of days."""
+        return self.manifest / "days"
+
+    @property
+    def compact(self) -> Path:
+        """Where a compaction builds, beside everything that a reader's glob can see."""
+        return self.root / "compact"
 
     @property
     def state(self) -> Path:
@@ -84,6 +98,13 @@ class Layout(msgspec.Struct, frozen=True):
 
     def manifest_entry(self, segment: str) -> Path:
         return self.manifest / f"{segment}.json"
+
+    def day_entry(self, folder: str, number: int) -> Path:
+        """``folder``: that of the day's files of one table and venue, relative to the archive."""
+        _, table, venue, date = folder.split("/")
+        return (
+            self.days / f"{date.removeprefix('date=')}.{venue.removeprefix('venue=')}.{table}.{number}.json"
+        )
 
     def state_file(self, segment: str) -> Path:
         return self.state / f"{segment}.state"

@@ -14,6 +14,7 @@ import base64
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -24,7 +25,20 @@ import pyarrow.parquet as pq
 from bookreel.storage.columns import COMPACT_DELTAS, expand
 from bookreel.storage.schema import SORT_KEYS, TABLES
 
-__all__ = ["GROUP_ROWS_MAX", "GROUP_ROWS_MIN", "Part", "parts", "row_groups"]
+__all__ = [
+    "GROUP_ROWS_MAX",
+    "GROUP_ROWS_MIN",
+    "LONG_TEXTS",
+    "Part",
+    "next_group",
+    "one_batch",
+    "open_writer",
+    "parts",
+    "row_groups",
+    "sorted_indices",
+    "stored_schema",
+    "symbol_ends",
+]
 
 GROUP_ROWS_MIN: Final = 16 * 1024
 GROUP_ROWS_MAX: Final = 128 * 1024
@@ -35,7 +49,7 @@ _Column: TypeAlias = Any  # as in columns
 _DAY_NS: Final = 86_400_000_000_000
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
-_LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
+LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
 """Text columns of which hardly two values are alike."""
 
 
@@ -57,8 +71,8 @@ def parts(table: str, rows: pa.Table) -> Iterator[Part]:
     if rows.num_rows == 0:
         return
     compact = rows.schema.equals(COMPACT_DELTAS) and table == "book_deltas"
-    batch = _one_batch(rows)
-    order = _order(batch)
+    batch = one_batch(rows)
+    order = sorted_indices(batch)
     days: _Column = pc.divide(batch.column("ts_recv").cast(pa.int64()), _DAY_NS)
     for day in sorted(pc.unique(days).to_pylist()):
         of_day = order.filter(pc.equal(days.take(order), day))
@@ -74,26 +88,55 @@ def row_groups(totals: Sequence[int], ends: Sequence[int]) -> list[tuple[int, in
     """
     groups: list[tuple[int, int]] = []
     start = 0
-    for end in ends:
-        rows = totals[end] - totals[start]
-        while rows > GROUP_ROWS_MAX:
-            # Pieces of one size: none is left that is too small.
-            pieces = -(-rows // GROUP_ROWS_MAX)
-            cut = max(bisect_right(totals, totals[start] + rows // pieces, start, end) - 1, start + 1)
-            groups.append((start, cut))
-            start = cut
-            rows = totals[end] - totals[start]
-        if rows >= GROUP_ROWS_MIN:
-            groups.append((start, end))
-            start = end
-    if start < ends[-1]:
-        groups.append((start, ends[-1]))
+    while start < ends[-1]:
+        end = next_group(totals, ends, start)
+        groups.append((start, end))
+        start = end
     return groups
 
 
-def _one_batch(rows: pa.Table) -> pa.RecordBatch:
-    """All rows in one piece. Texts of few values become dictionaries: they are repeated and written by index. Long
-    ones get 64-bit offsets, since a segment of well compressed frames can hold more than 2 GiB of text.
+def next_group(
+    totals: Sequence[int],
+    ends: Sequence[int],
+    start: int,
+    least: int = GROUP_ROWS_MIN,
+    most: int = GROUP_ROWS_MAX,
+) -> int:
+    """Where the row group ends that begins at an item; see :func:`row_groups`. ``least`` and ``most``: rows."""
+    for end in islice(ends, bisect_right(ends, start), None):
+        rows = totals[end] - totals[start]
+        if rows > most:
+            # Pieces of one size: none is left that is too small.
+            pieces = -(-rows // most)
+            return max(bisect_right(totals, totals[start] + rows // pieces, start, end) - 1, start + 1)
+        if rows >= least:
+            return end
+    return ends[-1]
+
+
+def open_writer(table: str, sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of a sealed file's format; ``schema``: see :func:`stored_schema`."""
+    dictionaries: Any = _dictionary_columns(table)
+    writer = pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=dictionaries,
+        write_statistics=True,
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    # Dictionaries are how texts are written, not what they are: readers are told the table's own schema.
+    declared = base64.b64encode(TABLES[table].serialize().to_pybytes()).decode()
+    writer.add_key_value_metadata({"ARROW:schema": declared})
+    return writer
+
+
+def one_batch(rows: pa.Table) -> pa.RecordBatch:
+    """All rows of a table, or of such pieces put together, in one piece. Texts of few values become dictionaries:
+    they are repeated and written by index. Long ones get 64-bit offsets, since a segment of well compressed frames
+    can hold more than 2 GiB of text.
     """
     columns: list[_Column] = []
     for field, chunked in zip(rows.schema, rows.columns, strict=True):
@@ -101,7 +144,7 @@ def _one_batch(rows: pa.Table) -> pa.RecordBatch:
         if field.type == pa.binary():
             column = column.cast(pa.large_binary())
         elif field.type == pa.string():
-            long = field.name in _LONG_TEXTS
+            long = field.name in LONG_TEXTS
             column = column.cast(pa.large_string()) if long else column.dictionary_encode()
         columns.append(
             column.unify_dictionaries().combine_chunks() if column.num_chunks != 1 else column.chunk(0)
@@ -109,7 +152,7 @@ def _one_batch(rows: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
-def _order(rows: pa.RecordBatch) -> _Column:
+def sorted_indices(rows: pa.RecordBatch) -> _Column:
     """The rows' indices in the order of the sort keys; equal ones keep theirs."""
     symbols: _Column = rows.column("symbol")
     names = symbols.dictionary.to_pylist()
@@ -122,27 +165,14 @@ def _order(rows: pa.RecordBatch) -> _Column:
 
 def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: bool) -> Part:
     symbols: _Column = rows.column("symbol")
-    ends = _ends(symbols.indices.take(order))
+    ends = symbol_ends(symbols.indices.take(order))
     totals: Sequence[int] = range(len(order) + 1)
     if compact:
         lengths: _Column = pc.list_value_length(rows.column("price")).take(order)
         totals = [0, *pc.cumulative_sum(lengths.cast(pa.int64())).to_pylist()]
     sink = pa.BufferOutputStream()
-    schema = _stored_schema(table, rows.schema)
-    dictionaries: Any = _dictionary_columns(table)
-    with pq.ParquetWriter(
-        sink,
-        schema,
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=dictionaries,
-        write_statistics=True,
-        write_page_checksum=True,
-        store_schema=False,
-    ) as writer:
-        # Dictionaries are how texts are written, not what they are: readers are told the table's own schema.
-        declared = base64.b64encode(TABLES[table].serialize().to_pybytes()).decode()
-        writer.add_key_value_metadata({"ARROW:schema": declared})
+    schema = stored_schema(table, rows.schema)
+    with open_writer(table, sink, schema) as writer:
         for start, end in row_groups(totals, ends):
             group = pa.Table.from_batches([rows.take(order.slice(start, end - start))])
             if compact:
@@ -153,7 +183,7 @@ def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: b
     return Part(day, sink.getvalue(), totals[-1], *_bounds(times), *_bounds(positions), len(ends))
 
 
-def _ends(ids: _Column) -> list[int]:
+def symbol_ends(ids: _Column) -> list[int]:
     """Where each run of equal ids ends."""
     changes: _Column = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
     before: list[Any] = pc.indices_nonzero(changes).to_pylist()
@@ -165,7 +195,7 @@ def _bounds(values: _Column) -> tuple[int, int]:
     return bounds["min"].as_py(), bounds["max"].as_py()
 
 
-def _stored_schema(table: str, encoded: pa.Schema) -> pa.Schema:
+def stored_schema(table: str, encoded: pa.Schema) -> pa.Schema:
     """The table's schema with the types in which texts are held while they are written."""
     fields = [
         field.with_type(encoded.field(field.name).type) if field.type in (pa.string(), pa.binary()) else field
@@ -178,7 +208,7 @@ def _dictionary_columns(table: str) -> list[str]:
     """The columns, by their path in the file, that get a dictionary."""
     columns: list[str] = []
     for field in TABLES[table]:
-        if field.type == pa.float64() or (field.type == pa.string() and field.name not in _LONG_TEXTS):
+        if field.type == pa.float64() or (field.type == pa.string() and field.name not in LONG_TEXTS):
             columns.append(field.name)
         elif pa.types.is_list(field.type):
             columns += [f"{field.name}.list.element.price", f"{field.name}.list.element.size"]

@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from bookreel.storage.contents import STREAMS, Contents, stream_rows
-from bookreel.storage.errors import CorruptFile, QueryError
+from bookreel.storage.errors import CorruptFile, FileGone, QueryError
 from bookreel.storage.schema import TABLES, TIME
 from bookreel.storage.tail import Tail
 
@@ -213,6 +213,8 @@ def _check_digest(path: Path, sha256: str, known: set[str]) -> None:
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise FileGone(path) from error
     except OSError as error:
         raise CorruptFile(path, f"cannot be read: {error.strerror}") from error
     if found != sha256:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bookreel.storage.contents import Contents
-from bookreel.storage.errors import CorruptFile
+from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.schema import TABLES
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class Scanner:
             for piece in pieces:
                 if piece.num_rows:
                     yield _by_position(piece).select(list(columns))
+        except FileNotFoundError as error:
+            raise FileGone(path) from error
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(path, str(error)) from error
 

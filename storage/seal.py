@@ -102,19 +102,19 @@ def seal(
     begun = time.perf_counter()
     report = SealReport()
     venue = venues.get(read_meta(archive, disk).venue)
-    with _lock(archive, disk, stop if follow else None, poll_seconds) as owned:
-        if owned:
-            sealer = _Sealer(archive, venue, disk, stop)
-            while True:
-                try:
-                    alive = sealer.seal_closed(report, progress)
-                except OSError as error:
-                    if not (follow and is_full(error) and is_recording(archive, disk)):
-                        raise
-                    _log.warning("sealing waits: %s", error)
-                    alive = True
-                if not follow or not alive or stop.wait(poll_seconds):
-                    break
+    sealer = _Sealer(archive, venue, disk, stop)
+    while True:
+        try:
+            # Given free between two looks: a compaction needs the lock for a moment.
+            with _lock(archive, disk, stop if follow else None, poll_seconds) as owned:
+                alive = owned and sealer.seal_closed(report, progress)
+        except OSError as error:
+            if not (follow and is_full(error) and is_recording(archive, disk)):
+                raise
+            _log.warning("sealing waits: %s", error)
+            alive = True
+        if not follow or not alive or stop.wait(poll_seconds):
+            break
     report.seconds = time.perf_counter() - begun
     return report
 
@@ -161,7 +161,7 @@ class _Sealer:
         for segment in segments[:-1] if recording else segments:
             if self._stop.is_set():
                 break
-            if self._manifest.sealed(segment.name):
+            if self._manifest.sealed(segment.name) or self._sealed_meanwhile(segment.name):
                 # By one who may have been killed before the entry's name was durable.
                 self._disk.sync_folder(self._layout.manifest)
             else:
@@ -181,6 +181,14 @@ class _Sealer:
                     progress(entry)
             self._clear(segment)
         return recording
+
+    def _sealed_meanwhile(self, segment: str) -> bool:
+        """Look again: another sealer may have had the lock. What it has done need not be done again."""
+        known = len(self._manifest.segments)
+        self._manifest = Manifest.load(self._archive, self._disk, known=self._manifest)
+        if len(self._manifest.segments) != known:
+            self._normalizer = None
+        return self._manifest.sealed(segment)
 
     def _seal(self, segment: Segment) -> SegmentEntry:
         """Write the files of a segment, then its checkpoint, then its entry."""

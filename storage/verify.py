@@ -12,9 +12,8 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import duckdb
 import msgspec
@@ -26,7 +25,9 @@ from bookreel import venues
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import CAUSES, Delta
 from bookreel.storage.changes import Step, Whole, integers, merged, steps, wholes
+from bookreel.storage.compact import leftovers
 from bookreel.storage.contents import Contents, Stream
+from bookreel.storage.dates import DAY_NS, BadDate, day_start
 from bookreel.storage.errors import StorageError
 from bookreel.storage.layout import Layout
 from bookreel.storage.manifest import FileEntry, Manifest
@@ -39,19 +40,7 @@ from bookreel.venues.message import Data, Venue
 
 __all__ = ["BadDate", "Problem", "VerifyReport", "verify"]
 
-_DAY_NS: Final = 86_400 * 1_000_000_000
-
 Progress: TypeAlias = Callable[[int], None]
-
-
-class BadDate(StorageError):
-    """Not a date."""
-
-    exit_code = 2
-
-    def __init__(self, date: str) -> None:
-        self.date = date
-        super().__init__(f"{date!r} is not a date; give for example 2026-11-20")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -77,6 +66,8 @@ class VerifyReport(msgspec.Struct):
         count = self.counts.get
         return [
             f"files: {count('files', 0)} checked, {count('rows', 0)} rows, {count('bytes', 0)} bytes",
+            f"days: {count('days', 0)} compacted, {count('leftovers', 0)} files of a compaction that did not end or "
+            "is at work",
             f"journal: {count('segments', 0)} unsealed segments, {count('records', 0)} records, "
             f"{count('torn_tails', 0)} torn tails",
             f"books: {count('deltas', 0)} deltas of {count('epochs', 0)} epochs; {count('keyframes', 0)} keyframes "
@@ -105,12 +96,8 @@ def verify(archive: Path | str, date: str | None = None, progress: Progress | No
 def _span(date: str | None) -> tuple[int | None, int | None]:
     if date is None:
         return None, None
-    try:
-        day = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise BadDate(date) from None
-    since = int(day.timestamp()) * 1_000_000_000
-    return since, since + _DAY_NS
+    since = day_start(date)
+    return since, since + DAY_NS
 
 
 class _Break(NamedTuple):
@@ -143,26 +130,46 @@ class _Checker:
 
     def files(self) -> None:
         """Sealed files against the manifest."""
+        self._manifest_itself()
+        checked: set[str] = set()
+        while fresh := self._unchecked(checked):
+            for file in fresh:
+                checked.add(file.path)
+                if self._date is None or file.date == self._date:
+                    self._file(self._root / file.path, file)
+                    self._step()
+            # A compaction may have put others in their place meanwhile.
+            self._manifest = Manifest.load(self._root, known=self._manifest)
+        listed = {self._root / file.path for file in self._listed()}
+        for path in sorted(Layout(self._root).parquet.rglob("*.parquet")):
+            # What belongs to a segment that is being sealed now is not in the manifest yet.
+            if path not in listed and path.stem not in self._segments and path.exists():
+                self._problem(
+                    "file", str(path), "the manifest does not have it; a plain glob reads its rows twice"
+                )
+        self.counts["days"] = len(
+            {day.entry.folder.rpartition("=")[2] for day in self._manifest.days.values()}
+        )
+        self.counts["leftovers"] = len(leftovers(self._root))
+
+    def _listed(self) -> list[FileEntry]:
+        return [file for files in self._manifest.tables().values() for file in files]
+
+    def _unchecked(self, checked: set[str]) -> list[FileEntry]:
+        return [file for file in self._listed() if file.path not in checked]
+
+    def _manifest_itself(self) -> None:
         try:
-            self._manifest._check()
+            try:
+                self._manifest._check()
+            except AssertionError:
+                # Maybe a day was compacted between loading and checking.
+                self._manifest = Manifest.load(self._root, known=self._manifest)
+                self._manifest._check()
         except AssertionError as error:
             self._problem(
                 "manifest", str(Layout(self._root).manifest), f"the entries contradict the files: {error}"
             )
-        listed: set[Path] = set()
-        for entry in self._manifest.segments:
-            for file in entry.files:
-                path = self._root / file.path
-                listed.add(path)
-                if self._date is None or file.date == self._date:
-                    self._file(path, file)
-                    self._step()
-        for path in sorted(Layout(self._root).parquet.rglob("*.parquet")):
-            # What belongs to a segment that is being sealed now is not in the manifest yet.
-            if path not in listed and path.stem not in self._segments:
-                self._problem(
-                    "file", str(path), "the manifest does not have it; a plain glob reads its rows twice"
-                )
 
     def journal(self) -> None:
         """Segments that are not sealed yet."""
@@ -231,7 +238,9 @@ class _Checker:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             size = path.stat().st_size
         except FileNotFoundError:
-            self._problem("file", where, "it is missing")
+            self._manifest = Manifest.load(self._root, known=self._manifest)
+            if entry in self._listed():
+                self._problem("file", where, "it is missing")
             return
         except OSError as error:
             self._problem("file", where, f"it cannot be read: {error.strerror}")

@@ -8,7 +8,8 @@ what is pending between the two:
   whole sector, also ahead of the data. A sector's durable bytes are never harmed. An overwritten sector is old, new,
   or garbage in what was overwritten.
 - Names: a create, rename, unlink or new folder is durable after ``sync_folder``. Before, each may be lost or
-  not, in any order, but one that touches a name comes after the earlier ones that do. A rename is whole.
+  not, in any order, but one that touches a name comes after the earlier ones that do. A rename is whole, and so is an
+  exchange of two folders.
 - A ``datasync`` that fails keeps what is pending, or drops it: the sectors are gone although they can still be
   read, and the next ``datasync`` is fine with that. That is what Linux does.
 
@@ -382,6 +383,29 @@ class SimDisk:
         self._pending.append(((folder, name, None),))
         self._unlink(inode)
 
+    def exchange(self, one: Path, other: Path) -> None:
+        pair = _key(one), _key(other)
+        self._begin("exchange", pair[0])
+        nodes = [self._folder(at) for at in pair]
+        (first, first_name), (second, second_name) = [self._parent(at) for at in pair]
+        first.live[first_name], second.live[second_name] = nodes[1], nodes[0]
+        self._pending.append(((first, first_name, nodes[1]), (second, second_name, nodes[0])))
+        self._folders = _folders_of(self._root)
+
+    def remove_folder(self, folder: Path) -> None:
+        at = _key(folder)
+        self._begin("remove_folder", at)
+        try:
+            removed = self._folder(at)
+        except FileNotFoundError:
+            return
+        if removed.live:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), at)
+        parent, name = self._parent(at)
+        del parent.live[name]
+        del self._folders[at]
+        self._pending.append(((parent, name, None),))
+
     def sync_folder(self, folder: Path) -> None:
         at = _key(folder)
         self._begin("sync_folder", at)
@@ -599,16 +623,10 @@ class SimDisk:
     def _adopt(self, root: _Folder) -> None:
         """Takes a tree as the disk's own, and counts its files."""
         self._root = root
-        self._folders = {"/": root}
-        todo = [("", root)]
-        while todo:
-            path, folder = todo.pop()
-            for name, node in folder.live.items():
-                if isinstance(node, _Folder):
-                    at = f"{path}/{name}"
-                    self._folders[at] = node
-                    todo.append((at, node))
-                else:
+        self._folders = _folders_of(root)
+        for folder in self._folders.values():
+            for node in folder.live.values():
+                if isinstance(node, _Inode):
                     node.links += 1
                     self._used += len(node.data)
 
@@ -655,6 +673,19 @@ class SimDisk:
                 seen.add(id(node))
                 nodes += node.durable.values()
         return list(found.values())
+
+
+def _folders_of(root: _Folder) -> dict[str, _Folder]:
+    """Every folder by its path."""
+    found = {"/": root}
+    todo = [("", root)]
+    while todo:
+        path, folder = todo.pop()
+        for name, node in folder.live.items():
+            if isinstance(node, _Folder):
+                found[f"{path}/{name}"] = node
+                todo.append((f"{path}/{name}", node))
+    return found
 
 
 def _key(path: Path) -> str:

@@ -96,7 +96,17 @@ class SameAsTheSystem(RuleBasedStateMachine):
     def unlink(self, path: str) -> None:
         self.same(lambda disk, root: disk.unlink(root / path))
 
-    @rule(path=st.sampled_from(["f", "f/g"]))
+    @rule(pair=st.sampled_from([("f", "h"), ("f/g", "h"), ("h", "f")]))
+    def exchange(self, pair: tuple[str, str]) -> None:
+        _, root = self.sides[0]
+        if all((root / path).is_dir() for path in pair):
+            self.same(lambda disk, root: disk.exchange(root / pair[0], root / pair[1]))
+
+    @rule(path=st.sampled_from(["f/g", "h", "f"]))
+    def remove_folder(self, path: str) -> None:
+        self.same(lambda disk, root: disk.remove_folder(root / path))
+
+    @rule(path=st.sampled_from(["f", "f/g", "h"]))
     def folders(self, path: str) -> None:
         self.same(lambda disk, root: disk.make_folder(root / path))
 
@@ -201,6 +211,35 @@ def test_a_rename_is_whole_and_comes_after_the_create() -> None:
         (("/a", b"old"), ("/a.new", b"new")),
         (("/a", b"new"),),
     }
+
+
+def test_an_exchange_is_whole() -> None:
+    disk = SimDisk()
+    for folder in ("/x", "/y"):
+        disk.make_folder(Path(folder))
+        written(disk, f"{folder}/{folder[1]}", folder.encode(), sync=True)
+        disk.sync_folder(Path(folder))
+    disk.sync_folder(Path("/"))
+    before, after = (("/x/x", b"/x"), ("/y/y", b"/y")), (("/x/y", b"/y"), ("/y/x", b"/x"))
+    disk.exchange(Path("/x"), Path("/y"))
+    assert outcomes(disk) == {before, after}
+    assert disk.killed().names(Path("/x")) == ["y"]
+    disk.unlink(Path("/y/x"))
+    disk.sync_folder(Path("/y"))
+    assert disk.names(Path("/y")) == []
+    disk.sync_folder(Path("/"))
+    assert outcomes(disk) == {(after[0],)}
+
+
+def test_a_removed_folder_is_gone_once_its_parent_is_synced() -> None:
+    disk = SimDisk()
+    disk.make_folder(Path("/x"))
+    disk.remove_folder(Path("/nothing"))
+    disk.remove_folder(Path("/x"))
+    assert "x" not in disk.names(Path("/"))
+    assert {tuple(state.names(Path("/"))) for state in disk.power_losses(9)} == {("x",), ()}
+    disk.sync_folder(Path("/"))
+    assert {tuple(state.names(Path("/"))) for state in disk.power_losses(9)} == {()}
 
 
 def test_names_that_have_nothing_to_do_with_each_other_come_in_any_order() -> None:

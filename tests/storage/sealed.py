@@ -1,0 +1,110 @@
+"""Sealed archives without a journal: rows of a test's choosing, in the files and entries that a sealer writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bookreel.storage.disk import Disk, write_whole
+from bookreel.storage.layout import Layout, create_archive
+from bookreel.storage.manifest import FileEntry, SegmentEntry, encode_entry
+from bookreel.storage.parquet import parts
+from bookreel.storage.schema import TABLES
+
+__all__ = ["DAY", "T0", "Sealed", "glob_rows", "make_rows"]
+
+DAY: Final = 86_400 * 1_000_000_000
+T0: Final = 19_943 * DAY
+"""2024-08-08T00:00:00Z"""
+
+_DEFAULTS: Final[dict[Any, Any]] = {pa.string(): "x", pa.float64(): 0.5, pa.int64(): 7, pa.int32(): 2}
+_COMMON: Final = ("ts_event", "ts_recv", "venue", "symbol", "pos")
+
+
+def make_rows(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows of a table; what a row does not say has some value."""
+    schema = TABLES[table]
+    base = {field.name: _DEFAULTS.get(field.type) for field in schema} | {"ts_event": None, "venue": "huobi"}
+    for name in ("bids", "asks"):
+        if name in base:
+            base[name] = [{"price": 1.0, "size": 2.0}, {"price": 3.0, "size": 4.0}]
+    return pa.Table.from_pylist([base | dict(row) for row in rows], schema=schema)
+
+
+class Sealed:
+    """An archive on a disk, to which sealed segments are added."""
+
+    def __init__(self, disk: Disk, root: Path) -> None:
+        self.disk = disk
+        self.root = root
+        self._layout = Layout(root)
+        disk.make_folder(root)
+        create_archive(root, "huobi", T0, disk, b"bookreel")
+
+    def segment(self, first_pos: int, last_pos: int, tables: Mapping[str, pa.Table]) -> SegmentEntry:
+        """Seal a segment with these rows."""
+        name = f"{first_pos:016d}"
+        files: list[FileEntry] = []
+        times: list[int] = []
+        for table, rows in tables.items():
+            for part in parts(table, rows):
+                path = self._layout.table_file(table, "huobi", part.date, name)
+                content = part.content.to_pybytes()
+                self.disk.make_folder(path.parent)
+                write_whole(self.disk, path, content)
+                times += [part.ts_min, part.ts_max]
+                files.append(
+                    FileEntry(
+                        table=table,
+                        path=path.relative_to(self.root).as_posix(),
+                        rows=part.rows,
+                        bytes=len(content),
+                        sha256=sha256(content).hexdigest(),
+                        date=part.date,
+                        ts_min=part.ts_min,
+                        ts_max=part.ts_max,
+                        pos_min=part.pos_min,
+                        pos_max=part.pos_max,
+                        symbols=part.symbols,
+                    )
+                )
+        entry = SegmentEntry(
+            format=1,
+            segment=name,
+            first_pos=first_pos,
+            last_pos=last_pos,
+            records=last_pos - first_pos + 1,
+            ts_min=min(times, default=None),
+            ts_max=max(times, default=None),
+            files=files,
+            state=f"state/{name}.state",
+            state_sha256="",
+            counts={},
+            damage=[],
+        )
+        write_whole(self.disk, self._layout.manifest_entry(name), encode_entry(entry))
+        return entry
+
+
+def glob_rows(disk: Disk, root: Path, table: str) -> pa.Table:
+    """What an engine that knows nothing of the manifest reads by a plain glob, in the order of the names."""
+    found = [TABLES[table].empty_table()]
+    todo = [root / "parquet" / table]
+    while todo:
+        folder = todo.pop(0)
+        for name in disk.names(folder):
+            if name.endswith(".parquet"):
+                file = disk.open(folder / name)
+                try:
+                    content = file.read(0, file.size())
+                finally:
+                    file.close()
+                found.append(pq.read_table(pa.BufferReader(content)).cast(TABLES[table]))
+            elif "." not in name:
+                todo.append(folder / name)
+    return pa.concat_tables(found)
