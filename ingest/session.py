@@ -86,7 +86,9 @@ class Session:
                         "connect failed: line=%s error=%s retry_s=%.1f", self.line.name, error, wait_s
                     )
                     continue
-                if await self._connected(socket):
+                good = await self._connected(socket)
+                _check_cancelled()
+                if good:
                     delays = self._delays()
                 wait_s = next(delays)
         finally:
@@ -213,3 +215,12 @@ class Session:
         while True:
             await self._clock.sleep(CHECK_INTERVAL_S)
             dialogue.check(self._clock.mono_ns())
+
+
+def _check_cancelled() -> None:
+    """A task group in which a task fails just when the group is cancelled forgets that it was (Python 3.11), and the
+    line would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
