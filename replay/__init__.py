@@ -2,19 +2,23 @@
 
 from bookreel.replay.archive import Archive
 from bookreel.replay.asof import Book
+from bookreel.replay.batches import Batch
 from bookreel.replay.errors import (
     BadInterval,
+    BadSpeed,
     BadTime,
+    BadToken,
     NoSuchFeed,
     NoSuchSymbol,
     NoSuchTable,
     ReplayError,
 )
 from bookreel.replay.events import (
-    EVENT_TABLES,
+    End,
     Recorded,
     RecordedBbo,
     RecordedDelta,
+    RecordedFrame,
     RecordedGap,
     RecordedInstrument,
     RecordedKline,
@@ -23,16 +27,25 @@ from bookreel.replay.events import (
     RecordedTrade,
     Session,
 )
+from bookreel.replay.selection import EVENT_TABLES, REPLAY_TABLES
+from bookreel.replay.stream import Events, LineStream, Stream
 from bookreel.replay.times import iso, to_interval, to_ns
-from bookreel.storage.errors import CorruptFile, NotAnArchive, QueryError
+from bookreel.storage.errors import CorruptFile, NotAnArchive, QueryError, Unsettled
 
 __all__ = [
     "EVENT_TABLES",
+    "REPLAY_TABLES",
     "Archive",
     "BadInterval",
+    "BadSpeed",
     "BadTime",
+    "BadToken",
+    "Batch",
     "Book",
     "CorruptFile",
+    "End",
+    "Events",
+    "LineStream",
     "NoSuchFeed",
     "NoSuchSymbol",
     "NoSuchTable",
@@ -41,6 +54,7 @@ __all__ = [
     "Recorded",
     "RecordedBbo",
     "RecordedDelta",
+    "RecordedFrame",
     "RecordedGap",
     "RecordedInstrument",
     "RecordedKline",
@@ -49,6 +63,8 @@ __all__ = [
     "RecordedTrade",
     "ReplayError",
     "Session",
+    "Stream",
+    "Unsettled",
     "iso",
     "to_interval",
     "to_ns",

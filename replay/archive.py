@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import difflib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -21,8 +21,14 @@ import pyarrow.compute as pc
 
 from bookreel.book.model import Gap
 from bookreel.replay.asof import Book, Coverage, Question, best_rows, book_at, book_rows
-from bookreel.replay.errors import NoSuchFeed, NoSuchSymbol, NoSuchTable
-from bookreel.replay.events import EVENT_TABLES, Numbers, Recorded, read_events
+from bookreel.replay.batches import Batch, read_batches
+from bookreel.replay.errors import NoSuchFeed, NoSuchSymbol
+from bookreel.replay.events import Numbers
+from bookreel.replay.ndjson import LineForm
+from bookreel.replay.pages import EventForm
+from bookreel.replay.selection import EVENT_TABLES, Selection
+from bookreel.replay.source import Source
+from bookreel.replay.stream import Events, LineStream, Stream
 from bookreel.replay.times import Interval, Time, to_interval, to_ns
 from bookreel.storage.contents import Contents, book_depth
 from bookreel.storage.query import Database, tables_needed
@@ -32,9 +38,11 @@ from bookreel.storage.tail import Tail
 
 __all__ = ["Archive"]
 
+Names: TypeAlias = Collection[str] | str | None
+"""Some names, or one; None is all."""
+
 _BOOK_TABLES: Final = ("book_snapshots", "book_deltas")
 _GAP_FIELDS: Final = Gap.__struct_fields__
-_SECOND: Final = 1_000_000_000
 
 
 class Archive:
@@ -133,58 +141,123 @@ class Archive:
 
     def events(
         self,
-        symbols: Collection[str] | str | None = None,
-        tables: Collection[str] | str | None = None,
-        start: Time | None = None,
-        end: Time | None = None,
-        numbers: Numbers = "float",
-    ) -> Iterator[Recorded]:
-        """What was received, as typed values in the order of the journal. None is everything.
-
-        ``numbers="decimal"``: prices and sizes are ``Decimal`` with every digit the venue sent.
-        """
-        wanted = EVENT_TABLES if tables is None else _names(tables)
-        for table in wanted:
-            if table not in EVENT_TABLES:
-                raise NoSuchTable(table, EVENT_TABLES)
-        since = None if start is None else to_ns(start)
-        until = None if end is None else to_ns(end)
-        contents = self._tail.look({*wanted, "frames"} if numbers == "decimal" else wanted)
-        only = None if symbols is None else _names(symbols)
-        for symbol in only or ():
-            self._known(contents, symbol)
-        return read_events(self._scanner, contents, wanted, only, since, until, numbers)
-
-    async def stream(
-        self,
-        symbols: Collection[str] | str | None = None,
-        tables: Collection[str] | str | None = None,
+        symbols: Names = None,
+        tables: Names = None,
         start: Time | None = None,
         end: Time | None = None,
         numbers: Numbers = "float",
         *,
+        feeds: Names = None,
+        follow: bool = False,
+        after: str | None = None,
+    ) -> Events:
+        """What was received, as typed values in the order of the journal, as fast as possible. None is everything
+        but ``frames``.
+
+        ``numbers="decimal"``: prices and sizes are ``Decimal`` with every digit the venue sent. ``follow``: go on
+        with what is being recorded, for ever, or until ``end`` is past. ``after``: a resume token; what was given
+        before it does not come again, and ``start`` is the token's.
+
+        Raises NoSuchSymbol, NoSuchTable, BadTime, BadToken.
+        """
+        source = self._source(symbols, tables, feeds, start, end)
+        place = source.place(after)
+        pages = source.pages(self._scanner, self._tail, EventForm(numbers), place, follow=follow)
+        return Events(pages, source.tokens, time.sleep)
+
+    def batches(
+        self,
+        symbols: Names = None,
+        tables: Names = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        feeds: Names = None,
+        follow: bool = False,
+        after: str | None = None,
+    ) -> Iterator[Batch]:
+        """The rows of :meth:`events` as Arrow tables, a piece of the journal at a time. The arguments are the same;
+        ``after`` is the token of a batch, or one that stands between two records.
+        """
+        source = self._source(symbols, tables, feeds, start, end)
+        return read_batches(source, self._scanner, self._tail, source.place(after), follow=follow)
+
+    def stream(
+        self,
+        symbols: Names = None,
+        tables: Names = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        numbers: Numbers = "float",
+        *,
+        feeds: Names = None,
+        follow: bool = False,
+        after: str | None = None,
         speed: float | None = 1.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> AsyncIterator[Recorded]:
+        offload: Callable[..., Awaitable[Any]] = asyncio.to_thread,
+    ) -> Stream:
         """:meth:`events` at the pace at which they were received, ``speed`` times as fast (None: as fast as
-        possible).
+        possible), with the controls of :class:`bookreel.replay.stream.Replay`; the last one is an ``End``.
 
-        ``clock`` and ``sleep`` are in seconds. A consumer that is slow is waited for, and what is late then
-        comes at once.
+        ``clock`` and ``sleep`` are in seconds; ``offload`` runs a blocking call beside the event loop.
         """
-        if speed is not None and not speed > 0:
-            raise ValueError(f"speed {speed!r} is not above 0; give None for as fast as possible")
-        began = clock()
-        first: int | None = None
-        for event in self.events(symbols, tables, start, end, numbers):
-            if first is None:
-                first = event.ts_recv
-            if speed is not None:
-                wait = began + (event.ts_recv - first) / _SECOND / speed - clock()
-                if wait > 0:
-                    await sleep(wait)
-            yield event
+        source = self._source(symbols, tables, feeds, start, end)
+        return Stream(
+            source,
+            EventForm(numbers),
+            source.place(after),
+            follow=follow,
+            speed=speed,
+            clock=clock,
+            sleep=sleep,
+            offload=offload,
+        )
+
+    def lines(
+        self,
+        symbols: Names = None,
+        tables: Names = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        numbers: Numbers = "float",
+        *,
+        feeds: Names = None,
+        follow: bool = False,
+        after: str | None = None,
+        speed: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        offload: Callable[..., Awaitable[Any]] = asyncio.to_thread,
+    ) -> LineStream:
+        """:meth:`stream` as NDJSON, in chunks of whole lines, by default as fast as possible."""
+        source = self._source(symbols, tables, feeds, start, end)
+        return LineStream(
+            source,
+            LineForm(numbers),
+            source.place(after),
+            follow=follow,
+            speed=speed,
+            clock=clock,
+            sleep=sleep,
+            offload=offload,
+        )
+
+    def _source(
+        self, symbols: Names, tables: Names, feeds: Names, start: Time | None, end: Time | None
+    ) -> Source:
+        """Raises NoSuchTable, BadTime, NoSuchSymbol."""
+        selection = Selection(
+            tables=Selection.order(EVENT_TABLES if tables is None else _names(tables)),
+            symbols=None if symbols is None else frozenset(_names(symbols)),
+            feeds=None if feeds is None else frozenset(_names(feeds)),
+            start=None if start is None else to_ns(start),
+            end=None if end is None else to_ns(end),
+        )
+        for symbol in sorted(selection.symbols or ()):
+            self._known(self._tail.look(), symbol)
+        return Source(self.path, selection)
 
     def _question(self, symbol: str, feed: str | None) -> Question:
         """Raises NoSuchSymbol, NoSuchFeed."""

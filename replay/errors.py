@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-__all__ = ["BadInterval", "BadTime", "NoSuchFeed", "NoSuchSymbol", "NoSuchTable", "ReplayError"]
+__all__ = [
+    "BadInterval",
+    "BadSpeed",
+    "BadTime",
+    "BadToken",
+    "NoSuchFeed",
+    "NoSuchSymbol",
+    "NoSuchTable",
+    "ReplayError",
+]
 
 
 class ReplayError(Exception):
@@ -33,6 +42,26 @@ class BadInterval(ReplayError, ValueError):
         self.value = value
         super().__init__(
             f"{value!r} is not an interval; give for example 100ms, 1s, 5m or integer ns above 0"
+        )
+
+
+class BadSpeed(ReplayError, ValueError):
+    """A speed at which nothing can be replayed."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__(f"{value!r} is not a speed; give a number above 0, or None for as fast as possible")
+
+
+class BadToken(ReplayError, ValueError):
+    """A resume token that does not lead anywhere in this replay."""
+
+    def __init__(self, token: str, reason: str) -> None:
+        self.token = token
+        self.reason = reason
+        super().__init__(
+            f"{token[:64]!r} is not a resume token of this replay: {reason}; give one that the same archive, "
+            "tables, symbols and feeds gave, or begin anew without one"
         )
 
 

@@ -2,36 +2,34 @@
 
 What comes out is what went in: a :class:`~bookreel.book.model.Trade` is a ``Trade`` again, a delta's levels
 are together again. Each value also carries ``ts_recv`` (ns), when it was received, and ``pos``, its place
-in the journal.
+in the journal. As JSON each has a ``type``.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Collection, Iterator
-from decimal import Decimal
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bookreel.book.model import Bbo, Delta, Gap, Instrument, Kline, Snapshot, SnapshotSource, Ticker, Trade
-from bookreel.storage.changes import integers, piece_steps, piece_wholes, times
-from bookreel.storage.contents import Contents
-from bookreel.storage.scan import Bounds, Scanner
-from bookreel.storage.schema import TABLES, TIME
-
-if TYPE_CHECKING:
-    from bookreel.storage.manifest import FileEntry
+from bookreel.book.model import Bbo, Delta, Gap, Instrument, Kline, Levels, Snapshot, Ticker, Trade
+from bookreel.replay.selection import REPLAY_TABLES
+from bookreel.replay.sweep import ORDER
+from bookreel.storage.changes import doubles, integers, piece_wholes
+from bookreel.storage.schema import TIME
 
 __all__ = [
-    "EVENT_TABLES",
+    "NUMBERS",
+    "Arranged",
+    "End",
     "Numbers",
     "Recorded",
     "RecordedBbo",
     "RecordedDelta",
+    "RecordedFrame",
     "RecordedGap",
     "RecordedInstrument",
     "RecordedKline",
@@ -39,22 +37,27 @@ __all__ = [
     "RecordedTicker",
     "RecordedTrade",
     "Session",
-    "read_events",
+    "arrange",
+    "iso_times",
+    "ns_times",
+    "open_gap_events",
 ]
 
 Numbers: TypeAlias = Literal["float", "decimal"]
 """``decimal``: prices and sizes as ``Decimal``, with every digit that the venue sent."""
 
 
-class RecordedDelta(Delta, frozen=True, gc=False, kw_only=True):
-    """A delta that was applied. ``epoch``: the run it belongs to."""
+class RecordedDelta(Delta, frozen=True, gc=False, tag_field="type", tag="book_delta"):
+    """A delta that was applied. ``epoch``: the run it belongs to. One that had waited for the snapshot of
+    its run comes after that, though its ``pos`` and ``ts_recv`` are older.
+    """
 
     epoch: int
     ts_recv: int
     pos: int
 
 
-class RecordedSnapshot(Snapshot, frozen=True, gc=False, kw_only=True):
+class RecordedSnapshot(Snapshot, frozen=True, gc=False, tag_field="type", tag="book_snapshot"):
     """A whole book. ``epoch``: the run it begins or belongs to."""
 
     epoch: int
@@ -62,51 +65,54 @@ class RecordedSnapshot(Snapshot, frozen=True, gc=False, kw_only=True):
     pos: int
 
 
-class RecordedBbo(Bbo, frozen=True, gc=False, kw_only=True):
+class RecordedBbo(Bbo, frozen=True, gc=False, tag_field="type", tag="bbo"):
     """A best bid and offer."""
 
     ts_recv: int
     pos: int
 
 
-class RecordedTrade(Trade, frozen=True, gc=False, kw_only=True):
+class RecordedTrade(Trade, frozen=True, gc=False, tag_field="type", tag="trade"):
     """A trade."""
 
     ts_recv: int
     pos: int
 
 
-class RecordedKline(Kline, frozen=True, gc=False, kw_only=True):
+class RecordedKline(Kline, frozen=True, gc=False, tag_field="type", tag="kline"):
     """One push of a bar."""
 
     ts_recv: int
     pos: int
 
 
-class RecordedTicker(Ticker, frozen=True, gc=False, kw_only=True):
+class RecordedTicker(Ticker, frozen=True, gc=False, tag_field="type", tag="ticker"):
     """A 24 h summary."""
 
-    ts_recv: int
-    pos: int
+    ts_recv: int = 0
+    pos: int = 0
 
 
-class RecordedInstrument(Instrument, frozen=True, gc=False, kw_only=True):
+class RecordedInstrument(Instrument, frozen=True, gc=False, tag_field="type", tag="instrument"):
     """Reference data of one symbol as of ``ts_recv``."""
 
     ts_recv: int
     pos: int
 
 
-class RecordedGap(Gap, frozen=True, kw_only=True):
-    """A gap. ``pos`` is of the record that ended it; one that is still open comes last, without."""
+class RecordedGap(Gap, frozen=True, tag_field="type", tag="gap"):
+    """A gap, at the record that ended it (``pos``, ``ts_recv``): between the last good and the first good event
+    of its stream. One that is still open comes last; its ``pos`` and ``end`` are None, and ``ts_recv`` is that of
+    the newest record.
+    """
 
-    ts_recv: int
-    pos: int | None
+    ts_recv: int = 0
+    pos: int | None = None
 
 
-class Session(msgspec.Struct, frozen=True, gc=False):
-    """What happened to a line (``conn``), or to the recorder where that is empty. ``detail``: JSON object
-    of further facts.
+class Session(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="session"):
+    """What happened to a line (``conn``), or to the recorder where that is empty; ``event`` is ``start``, ``stop``,
+    ``connect``, ``disconnect``... ``detail``: JSON object of further facts.
     """
 
     conn: str
@@ -114,6 +120,30 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     detail: str
     ts_recv: int
     pos: int
+
+
+class RecordedFrame(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="frame"):
+    """A frame as received or sent; see the table ``frames``. ``payload_bytes`` only where there is no text."""
+
+    symbol: str
+    ts_event: int
+    conn: str
+    direction: str
+    kind: str
+    topic: str | None
+    payload: str | None
+    payload_bytes: bytes | None
+    ts_recv: int
+    pos: int
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end"):
+    """The end of a stream: a replay without one was cut off. ``reason``: ``complete``, or ``stopped`` on request.
+    ``token`` resumes after it.
+    """
+
+    reason: Literal["complete", "stopped"]
+    token: str
 
 
 Recorded: TypeAlias = (
@@ -125,268 +155,221 @@ Recorded: TypeAlias = (
     | RecordedTicker
     | RecordedInstrument
     | RecordedGap
+    | RecordedFrame
     | Session
 )
-"""Anything that :func:`read_events` gives."""
-
-_Rows: TypeAlias = Iterator[Recorded]
-_Reader: TypeAlias = Callable[[pa.Table], Iterator[_Rows]]
-
-_LAST: Final = (1 << 63) - 1
-_EXACT: Final = 1 << 53
-"""Integers below it are doubles."""
-
-_DECIMALS: Final = msgspec.json.Decoder(float_hook=Decimal)
+"""Anything that was recorded."""
 
 
-def _deltas(piece: pa.Table) -> Iterator[_Rows]:
-    for symbol, feed, rows in _streams(piece):
-        yield (
-            RecordedDelta(
-                symbol,
-                feed,
-                step.ts_event or 0,
-                step.seq,
-                step.prev_seq,
-                step.bids,
-                step.asks,
-                epoch=step.epoch,
-                ts_recv=step.ts_recv,
-                pos=step.pos,
-            )
-            for step in piece_steps(rows)
-        )
+class Arranged(NamedTuple):
+    """Events, the positions at which they stand, and their receive times (ns)."""
+
+    events: list[Any]
+    order: memoryview
+    ts: memoryview
 
 
-def _snapshots(piece: pa.Table) -> Iterator[_Rows]:
-    for symbol, feed, rows in _streams(piece):
-        yield (
-            RecordedSnapshot(
-                symbol,
-                feed,
-                whole.ts_event or 0,
-                whole.seq,
-                whole.bids,
-                whole.asks,
-                cast(SnapshotSource, whole.source),
-                epoch=whole.epoch,
-                ts_recv=whole.ts_recv,
-                pos=whole.pos,
-            )
-            for whole in piece_wholes(rows)
-        )
+class _Part(NamedTuple):
+    rank: float
+    events: list[Any]
+    order: Any
+    ts: Any
 
 
-def _streams(piece: pa.Table) -> Iterator[tuple[str, str, pa.Table]]:
-    """A piece by (symbol, feed), so that the generators below bind their own."""
-    for row in piece.group_by(["symbol", "feed"], use_threads=False).aggregate([]).to_pylist():
-        symbol, feed = row["symbol"], row["feed"]
-        mask = pc.and_(pc.equal(piece["symbol"], symbol), pc.equal(piece["feed"], feed))
-        yield symbol, feed, piece.filter(mask)
-
-
-def _plain(kind: type[Any], feed: str | None, *columns: str) -> _Reader:
-    """A reader of rows whose columns are the values of ``kind`` in their order, ``ts_event`` being 0 where
-    it is null. ``feed``: what stands for the column ``feed`` that a table does not have.
-    """
-
-    def read(piece: pa.Table) -> Iterator[_Rows]:
-        count = piece.num_rows
-        values: list[Any] = []
-        for name in columns:
-            if name == "feed" and feed is not None:
-                values.append(_feeds(feed, piece))
-            elif name == "ts_event":
-                values.append([ts or 0 for ts in times(piece[name])])
-            elif piece.schema.field(name).type == TIME:
-                values.append(times(piece[name]))
-            else:
-                values.append(piece[name].to_pylist())
-        ts_recv, pos = integers(piece["ts_recv"]), piece["pos"].to_pylist()
-        yield (
-            kind(*row, ts_recv=ts_recv[index], pos=pos[index])
-            for index, row in zip(range(count), zip(*values, strict=True), strict=True)
-        )
-
-    return read
-
-
-def _feeds(feed: str, piece: pa.Table) -> list[str]:
-    if feed == "kline":
-        return [f"kline.{period}" for period in piece["period"].to_pylist()]
-    return [feed] * piece.num_rows
-
+_Times: TypeAlias = Callable[[Any], list[Any]]
+_Kind: TypeAlias = type[msgspec.Struct]
 
 _QUOTE: Final = ("bid", "bid_size", "ask", "ask_size")
 _BAR: Final = ("open", "high", "low", "close", "volume", "turnover", "count")
+_PLACE: Final = ("ts_recv", "pos")
 
-_READERS: Final[dict[str, _Reader]] = {
-    # Values of one record come in this order: what ended, what happened, what changed, and the book after it.
-    "gaps": _plain(
+_PLAIN: Final[dict[str, tuple[_Kind, tuple[str, ...]]]] = {
+    "frames": (
+        RecordedFrame,
+        ("symbol", "ts_event", "conn", "direction", "kind", "topic", "payload", "payload_bytes", *_PLACE),
+    ),
+    "gaps": (
         RecordedGap,
-        None,
-        *("symbol", "feed", "conn", "epoch", "cause", "last_seq", "next_seq", "start", "end"),
-        *("records_lost", "repaired_by"),
+        (
+            *("symbol", "feed", "conn", "epoch", "cause", "last_seq", "next_seq", "start", "end"),
+            *("records_lost", "repaired_by", *_PLACE),
+        ),
     ),
-    "sessions": _plain(Session, None, "conn", "event", "detail"),
-    "instruments": _plain(
+    "sessions": (Session, ("conn", "event", "detail", *_PLACE)),
+    "instruments": (
         RecordedInstrument,
-        None,
-        *("symbol", "base", "quote", "price_precision", "amount_precision", "state", "raw"),
+        ("symbol", "base", "quote", "price_precision", "amount_precision", "state", "raw", *_PLACE),
     ),
-    "trades": _plain(
+    "trades": (
         RecordedTrade,
-        "trade.detail",
-        *("symbol", "feed", "ts_event", "trade_id", "trade_seq", "side", "price", "size"),
+        ("symbol", "=trade.detail", "ts_event", "trade_id", "trade_seq", "side", "price", "size", *_PLACE),
     ),
-    "bbo": _plain(RecordedBbo, "bbo", "symbol", "feed", "ts_event", "seq", *_QUOTE),
-    "klines": _plain(RecordedKline, "kline", "symbol", "feed", "ts_event", "period", "open_time", *_BAR),
-    "tickers": _plain(
-        RecordedTicker, None, "symbol", "feed", "ts_event", *_BAR, *_QUOTE, "last", "last_size"
+    "bbo": (RecordedBbo, ("symbol", "=bbo", "ts_event", "seq", *_QUOTE, *_PLACE)),
+    "klines": (RecordedKline, ("symbol", "kline", "ts_event", "period", "open_time", *_BAR, *_PLACE)),
+    "tickers": (
+        RecordedTicker,
+        ("symbol", "feed", "ts_event", *_BAR, *_QUOTE, "last", "last_size", *_PLACE),
     ),
-    "book_deltas": _deltas,
-    "book_snapshots": _snapshots,
 }
+"""Tables whose rows are values: the columns are a value's fields in their order. ``=x``: always x; ``kline``: the
+feed of a bar.
+"""
 
-EVENT_TABLES: Final = tuple(_READERS)
-"""Tables whose rows are events."""
-
-
-def read_events(
-    scanner: Scanner,
-    contents: Contents,
-    tables: Collection[str],
-    symbols: Collection[str] | None,
-    start: int | None,
-    end: int | None,
-    numbers: Numbers,
-) -> Iterator[Recorded]:
-    """Everything in ``tables`` received from ``start`` to ``end`` (ns, exclusive), by position; gaps that
-    are still open come last.
-
-    ``symbols`` does not leave out ``sessions``, which are of no one symbol. One segment's rows are held at
-    a time.
-    """
-    wanted = [table for table in EVENT_TABLES if table in tables]
-    only = next(iter(symbols)) if symbols is not None and len(symbols) == 1 else None
-    pending: list[Recorded] = []
-    for part in _parts(contents, wanted):
-        sources: list[Iterator[tuple[int, int, Recorded]]] = []
-        for rank, table in enumerate(wanted):
-            bounds = Bounds(symbol=None if table == "sessions" else only, since=start, until=end)
-            pieces = _pieces(scanner, part, table, bounds)
-            rows = pa.concat_tables(pieces) if pieces else TABLES[table].empty_table()
-            if symbols is not None and table != "sessions":
-                rows = rows.filter(pc.is_in(rows["symbol"], pa.array(list(symbols), pa.string())))
-            if not rows.num_rows:
-                continue
-            if table == "gaps":
-                still_open = pc.is_null(rows["pos"])
-                for read in _READERS[table](rows.filter(still_open)):
-                    pending += read
-                rows = rows.filter(pc.invert(still_open))
-            rows = rows.take(pc.sort_indices(rows["pos"]))
-            sources += [_ranked(rank, read) for read in _READERS[table](rows)]
-        ordered = (event for _, _, event in heapq.merge(*sources, key=itemgetter(0, 1)))
-        yield from ordered if numbers == "float" else _exact(scanner, part, ordered)
-    yield from pending
+NUMBERS: Final[Mapping[type, tuple[str, ...]]] = {
+    RecordedTrade: ("price", "size"),
+    RecordedBbo: _QUOTE,
+    RecordedKline: _BAR[:-1],
+    RecordedTicker: (*_BAR[:-1], *_QUOTE, "last", "last_size"),
+    RecordedDelta: ("bids", "asks"),
+    RecordedSnapshot: ("bids", "asks"),
+}
+"""The fields of each kind of event that are prices and sizes."""
 
 
-def _ranked(rank: int, events: _Rows) -> Iterator[tuple[int, int, Recorded]]:
-    return ((event.pos or 0, rank, event) for event in events)
-
-
-def _parts(contents: Contents, tables: Collection[str]) -> Iterator[Contents]:
-    """The archive in parts that do not overlap in position, one after the other: mostly a part is a segment.
-
-    A delta that waited for a snapshot is stored with it, maybe one segment after its frame: those two are
-    one part.
-    """
-    spans: list[tuple[int, int, str, FileEntry | None]] = [
-        (entry.pos_min, entry.pos_max, table, entry)
-        for table in tables
-        for entry in contents.files.get(table, ())
-    ]
-    for table in tables:
-        rows = contents.tail.get(table)
-        if rows is not None and rows.num_rows:
-            ends: Any = pc.min_max(rows["pos"]).as_py()
-            spans.append((ends["min"] or _LAST, ends["max"] or _LAST, table, None))
-    spans.sort(key=itemgetter(0, 1))
-    part: list[tuple[int, int, str, FileEntry | None]] = []
-    reach = 0
-    for span in spans:
-        if part and span[0] > reach:
-            yield _part(contents, part)
-            part = []
-        part.append(span)
-        reach = max(reach, span[1])
-    if part:
-        yield _part(contents, part)
-
-
-def _part(contents: Contents, spans: list[tuple[int, int, str, FileEntry | None]]) -> Contents:
-    files: dict[str, list[FileEntry]] = {}
-    tail: dict[str, pa.Table] = {}
-    least, greatest = min(span[0] for span in spans), max(span[1] for span in spans)
-    for _, _, table, entry in spans:
-        if entry is None:
-            tail[table] = contents.tail[table]
+def arrange(rows: Mapping[str, pa.Table], times: _Times) -> Arranged:
+    """The rows of a window as values in their order. ``times`` makes those of a column of times."""
+    parts: list[_Part] = []
+    for table, piece in rows.items():
+        rank = REPLAY_TABLES.index(table)
+        if table == "book_deltas":
+            parts.append(_deltas(rank, piece, times))
+        elif table == "book_snapshots":
+            # A keyframe is the book after the deltas of its record; every other whole book is the one before.
+            keyframe = pc.equal(piece["source"], pa.scalar("keyframe"))
+            for further, mask in ((0.0, pc.invert(keyframe)), (1.5, keyframe)):
+                books = piece.filter(mask)
+                if books.num_rows:
+                    parts.append(_snapshots(rank + further, books, times))
         else:
-            files.setdefault(table, []).append(entry)
-    # The frames of these positions, should their text be asked for.
-    files.setdefault(
-        "frames",
-        [e for e in contents.files.get("frames", ()) if e.pos_max >= least and e.pos_min <= greatest],
+            parts.append(_plain(rank, table, piece, times))
+    if len(parts) == 1:
+        part = parts[0]
+        return Arranged(part.events, _view(part.order), _view(part.ts))
+    order = pa.chunked_array([chunk for part in parts for chunk in part.order.chunks], pa.int64())
+    ts = pa.chunked_array([chunk for part in parts for chunk in part.ts.chunks], pa.int64())
+    ranks = pa.chunked_array(
+        [pa.repeat(pa.scalar(part.rank, pa.float64()), len(part.events)) for part in parts]
     )
-    if "frames" in contents.tail:
-        tail.setdefault("frames", contents.tail["frames"])
-    return msgspec.structs.replace(contents, files=files, tail=tail)
+    keys = pa.table({"order": order, "rank": ranks})
+    places: Any = pc.sort_indices(keys, [("order", "ascending"), ("rank", "ascending")])
+    events = list(chain.from_iterable(part.events for part in parts))
+    ordered = [events[place] for place in places.to_pylist()]
+    return Arranged(ordered, _view(order.take(places)), _view(ts.take(places)))
 
 
-def _pieces(scanner: Scanner, part: Contents, table: str, bounds: Bounds) -> list[pa.Table]:
-    return list(scanner.scan(part, table, TABLES[table].names, bounds))
+def open_gap_events(rows: pa.Table, horizon: int, times: _Times) -> list[RecordedGap]:
+    """Gaps that had not ended when the newest record was received (``horizon``, ns)."""
+    received = pa.repeat(pa.scalar(horizon, TIME), rows.num_rows)
+    index = rows.schema.get_field_index("ts_recv")
+    return _values("gaps", rows.set_column(index, "ts_recv", received), times)
 
 
-def _exact(scanner: Scanner, part: Contents, events: _Rows) -> _Rows:
-    """The events with their numbers as in the text of their frames."""
-    texts: dict[int, Any] = {}
-    for piece in scanner.scan(part, "frames", ("pos", "payload")):
-        texts.update(zip(integers(piece["pos"]), piece["payload"].to_pylist(), strict=True))
-    for event in events:
-        if isinstance(event, (RecordedGap, Session, RecordedInstrument)):
-            yield event
-            continue
-        tokens: dict[float, Decimal] = {}
-        # A keyframe is ours: its levels came in many frames, and each of those doubles is its shortest
-        # decimal.
-        if not (isinstance(event, RecordedSnapshot) and event.source == "keyframe"):
-            _collect(_DECIMALS.decode(texts[event.pos]), tokens)
-        changed: dict[str, Any] = {}
-        for name in event.__struct_fields__:
-            value = getattr(event, name)
-            if isinstance(value, float):
-                changed[name] = _token(tokens, value)
-            elif isinstance(value, list):
-                changed[name] = [(_token(tokens, price), _token(tokens, size)) for price, size in value]
-        yield msgspec.structs.replace(event, **changed)
+def ns_times(column: Any) -> list[int | None]:
+    """Times as integers, ns."""
+    return [*integers(column)] if not column.null_count else column.cast(pa.int64()).to_pylist()
 
 
-def _collect(value: Any, tokens: dict[float, Decimal]) -> None:
-    """Every number of a decoded frame, by the double it stands for."""
-    if isinstance(value, Decimal):
-        tokens.setdefault(float(value), value)
-    elif isinstance(value, int):
-        if -_EXACT < value < _EXACT:
-            tokens.setdefault(float(value), Decimal(value))
-    elif isinstance(value, dict):
-        for inner in value.values():
-            _collect(inner, tokens)
-    elif isinstance(value, list):
-        for inner in value:
-            _collect(inner, tokens)
+def iso_times(column: Any) -> list[str | None]:
+    """Times as ISO-8601 text in UTC with nine digits."""
+    text: Any = pc.binary_replace_slice(column.cast(pa.string()), start=10, stop=11, replacement="T")
+    joiner: Any = pc.binary_join_element_wise
+    found: list[str | None] = joiner(text, pa.scalar("Z"), pa.scalar("")).to_pylist()
+    return found
 
 
-def _token(tokens: dict[float, Decimal], value: float) -> Decimal:
-    found = tokens.get(value)
-    return Decimal(repr(value)) if found is None else found
+def _view(column: Any) -> memoryview:
+    chunk: Any = column.combine_chunks()
+    chunk = chunk.chunk(0) if isinstance(chunk, pa.ChunkedArray) else chunk
+    return memoryview(chunk.buffers()[1]).cast("q")[chunk.offset : chunk.offset + len(chunk)]
+
+
+def _plain(rank: float, table: str, piece: pa.Table, times: _Times) -> _Part:
+    return _Part(rank, _values(table, piece, times), piece[ORDER], piece["ts_recv"].cast(pa.int64()))
+
+
+def _values(table: str, piece: pa.Table, times: _Times) -> list[Any]:
+    kind, names = _PLAIN[table]
+    return list(map(kind, *(_column(piece, name, times) for name in names)))
+
+
+def _column(piece: pa.Table, name: str, times: _Times) -> list[Any]:
+    """A column, or what stands for it, as Python values."""
+    if name.startswith("="):
+        return [name[1:]] * piece.num_rows
+    if name == "kline":
+        return [f"kline.{period}" for period in _texts(piece["period"])]
+    column: Any = piece[name]
+    type_ = column.type
+    values: list[Any]
+    if type_ == TIME:
+        values = times(column)
+        if name == "ts_event" and column.null_count and times is ns_times:
+            return [ts or 0 for ts in values]
+    elif type_ == pa.float64() and not column.null_count:
+        values = doubles(column)
+    elif type_ == pa.int64() and not column.null_count:
+        values = integers(column)
+    elif type_ == pa.string() and not column.null_count and name not in _LONG_TEXTS:
+        values = _texts(column)
+    else:
+        values = column.to_pylist()
+    return values
+
+
+_LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
+"""Text columns of which hardly two values are alike."""
+
+
+def _texts(column: Any) -> list[str]:
+    """A column of few different texts, without nulls: each is made once."""
+    values: list[str] = []
+    for chunk in column.dictionary_encode().chunks:
+        known = chunk.dictionary.to_pylist()
+        indices = memoryview(chunk.indices.buffers()[1]).cast("i")
+        values += map(known.__getitem__, indices[chunk.offset : chunk.offset + len(chunk)].tolist())
+    return values
+
+
+def _deltas(rank: float, piece: pa.Table, times: _Times) -> _Part:
+    """Rows of ``book_deltas``, a row a level: those of one delta follow each other, and so do those of a side."""
+    rows = piece.combine_chunks()
+    count = rows.num_rows
+    pos, seq, side = rows["pos"], rows["seq"], rows["side"]
+    new = pc.or_(_turns(pos, count), _turns(seq, count))
+    sides = pc.or_(new, _turns(side, count))
+    first = _starts(new)
+    runs = _starts(sides)
+    levels = list(zip(doubles(rows["price"]), doubles(rows["size"]), strict=True))
+    bids: list[Levels] = []
+    asks: list[Levels] = []
+    begins = set(first)
+    for start, stop, name in zip(
+        runs, [*runs[1:], count], _texts(side.take(pa.array(runs, pa.int64()))), strict=True
+    ):
+        if start in begins:
+            bids.append([])
+            asks.append([])
+        (bids if name == "bid" else asks)[-1] += levels[start:stop]
+    heads = rows.drop_columns(["side", "price", "size"]).take(pa.array(first, pa.int64()))
+    columns = [_column(heads, name, times) for name in ("symbol", "feed", "ts_event", "seq", "prev_seq")]
+    further = [_column(heads, name, times) for name in ("epoch", *_PLACE)]
+    events = list(map(RecordedDelta, *columns, bids, asks, *further))
+    return _Part(rank, events, heads[ORDER], heads["ts_recv"].cast(pa.int64()))
+
+
+def _turns(column: Any, count: int) -> Any:
+    """Where a value differs from the one before it, but for the first row."""
+    return pc.not_equal(column.slice(1), column.slice(0, count - 1))
+
+
+def _starts(turns: Any) -> list[int]:
+    return [0, *(index + 1 for index in pc.indices_nonzero(turns).to_pylist())]
+
+
+def _snapshots(rank: float, piece: pa.Table, times: _Times) -> _Part:
+    columns = [_column(piece, name, times) for name in ("symbol", "feed", "ts_event", "seq")]
+    wholes = list(piece_wholes(piece))
+    books = ([whole.bids for whole in wholes], [whole.asks for whole in wholes])
+    further = [_column(piece, name, times) for name in ("source", "epoch", *_PLACE)]
+    events = list(map(RecordedSnapshot, *columns, *books, *further))
+    return _Part(rank, events, piece[ORDER], piece["ts_recv"].cast(pa.int64()))

@@ -68,7 +68,8 @@ class Contents(msgspec.Struct, frozen=True):
     only of the tables that were asked for (``gaps`` has the open ones too, with a null ``end``);
     ``streams``: every stream ever covered; ``horizon``: receive time (ns) of the newest record, None where
     there is none; ``checkpoint_lost``: why the sealer's checkpoint cannot be used and streams had to be told from
-    their rows (None: it can).
+    their rows (None: it can); ``sealed_pos`` and ``last_pos``: position of the newest sealed record and of the
+    newest one, 0 before the first.
     """
 
     root: Path
@@ -78,6 +79,8 @@ class Contents(msgspec.Struct, frozen=True):
     streams: list[Stream]
     horizon: int | None
     checkpoint_lost: str | None = None
+    sealed_pos: int = 0
+    last_pos: int = 0
 
     def paths(self, table: str) -> list[Path]:
         """The sealed files of a table."""

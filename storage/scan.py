@@ -25,7 +25,7 @@ from bookreel.storage.schema import TABLES
 if TYPE_CHECKING:
     from bookreel.storage.manifest import FileEntry
 
-__all__ = ["Bounds", "Scanner"]
+__all__ = ["Bounds", "Group", "Scanner"]
 
 _FOOTERS_MAX: Final = 4096
 """Parsed footers kept, some 10 kB each."""
@@ -35,6 +35,9 @@ _PIECES_MAX: Final = 8
 
 
 _POS_MAX: Final = (1 << 63) - 1
+
+_LAST_TEXT: Final = "\U0010ffff"
+"""No symbol comes after it."""
 
 _DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
 
@@ -54,12 +57,27 @@ class Bounds(NamedTuple):
 _ALL: Final = Bounds()
 
 
+class Group(NamedTuple):
+    """One row group of a sealed file and the bounds of what it holds, as its statistics tell them: position,
+    receive time (ns), symbol, and the greatest ``epoch`` (0 where the table has none).
+    """
+
+    entry: FileEntry
+    number: int
+    rows: int
+    pos: tuple[int, int]
+    ts: tuple[int, int]
+    symbols: tuple[str, str]
+    epoch: int
+
+
 class Scanner:
     """Reads rows and remembers footers and the newest row groups. Not for several threads at once."""
 
     def __init__(self) -> None:
         self._footers: OrderedDict[Path, pq.FileMetaData] = OrderedDict()
         self._pieces: OrderedDict[tuple[Path, int, tuple[str, ...]], _Piece] = OrderedDict()
+        self._groups_read: OrderedDict[tuple[Path, int, tuple[str, ...]], pa.Table] = OrderedDict()
 
     def scan(
         self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = _ALL
@@ -95,6 +113,66 @@ class Scanner:
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(path, str(error)) from error
 
+    def groups(self, root: Path, entry: FileEntry) -> list[Group]:
+        """The row groups of a file. Raises :class:`CorruptFile`, and FileNotFoundError where it is gone."""
+        path = root / entry.path
+        try:
+            footer = self._footer(path)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFile(path, str(error)) from error
+        places = {footer.schema.column(index).path: index for index in range(len(footer.schema))}
+        found = []
+        for index in range(footer.num_row_groups):
+            group = footer.row_group(index)
+            bounds: dict[str, tuple[Any, Any]] = {}
+            for name in ("pos", "ts_recv", "symbol", "epoch"):
+                span = group.column(places[name]).statistics if name in places else None
+                if span is not None and span.has_min_max:
+                    bounds[name] = span.min_raw, span.max_raw
+            symbols = bounds.get("symbol")
+            found.append(
+                Group(
+                    entry,
+                    index,
+                    group.num_rows,
+                    bounds.get("pos", (0, _POS_MAX)),
+                    bounds.get("ts_recv", (entry.ts_min, entry.ts_max)),
+                    ("", _LAST_TEXT) if symbols is None else (symbols[0].decode(), symbols[1].decode()),
+                    bounds.get("epoch", (0, 0))[1],
+                )
+            )
+        return found
+
+    def read(self, root: Path, group: Group, columns: Sequence[str]) -> pa.Table:
+        """Columns of a row group, as they are stored. Raises as :meth:`groups` does."""
+        path = root / group.entry.path
+        try:
+            with pq.ParquetFile(path, metadata=self._footer(path), memory_map=True) as file:
+                return file.read_row_group(group.number, columns=list(columns), use_threads=False)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFile(path, str(error)) from error
+
+    def between(
+        self, root: Path, entry: FileEntry, columns: Sequence[str], least: int, greatest: int
+    ) -> Iterator[pa.Table]:
+        """The row groups of a file that can have positions from ``least`` to ``greatest``; the newest ones asked
+        for are remembered. Raises as :meth:`groups` does.
+        """
+        for group in self.groups(root, entry):
+            if group.pos[1] >= least and group.pos[0] <= greatest:
+                key = (root / entry.path, group.number, tuple(columns))
+                rows = self._groups_read.pop(key, None)
+                if rows is None:
+                    rows = self.read(root, group, columns)
+                self._groups_read[key] = rows
+                if len(self._groups_read) > _PIECES_MAX:
+                    self._groups_read.popitem(last=False)
+                yield rows
+
     def tail(
         self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = _ALL
     ) -> Iterator[pa.Table]:
@@ -107,11 +185,7 @@ class Scanner:
 
     def _groups(self, path: Path, bounds: Bounds) -> list[tuple[int, int, int]]:
         """(index, least position, greatest position) of the row groups that can hold wanted rows."""
-        footer = self._footers.get(path)
-        if footer is None:
-            footer = self._footers[path] = pq.read_metadata(path)
-            if len(self._footers) > _FOOTERS_MAX:
-                self._footers.popitem(last=False)
+        footer = self._footer(path)
         places = {footer.schema.column(index).path: index for index in range(len(footer.schema))}
         symbol = None if bounds.symbol is None else bounds.symbol.encode()
         found = []
@@ -130,6 +204,14 @@ class Scanner:
             else:
                 found.append((index, 0, _POS_MAX))
         return found
+
+    def _footer(self, path: Path) -> pq.FileMetaData:
+        footer = self._footers.get(path)
+        if footer is None:
+            footer = self._footers[path] = pq.read_metadata(path)
+            if len(self._footers) > _FOOTERS_MAX:
+                self._footers.popitem(last=False)
+        return footer
 
     def _piece(self, path: Path, index: int, names: list[str]) -> _Piece:
         key = (path, index, tuple(names))

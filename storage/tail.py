@@ -201,6 +201,8 @@ class Tail:
             streams=streams,
             horizon=horizon,
             checkpoint_lost=self._lost,
+            sealed_pos=manifest.last_pos,
+            last_pos=max(manifest.last_pos, self._normalizer.last_pos),
         )
 
 

@@ -12,9 +12,11 @@ PUBLIC = {
         OpenGap Outcome Snapshot State SyncState Ticker Trade
     """,
     "bookreel.replay": """
-        EVENT_TABLES Archive BadInterval BadTime Book CorruptFile NoSuchFeed NoSuchSymbol NoSuchTable
-        NotAnArchive QueryError Recorded RecordedBbo RecordedDelta RecordedGap RecordedInstrument RecordedKline
-        RecordedSnapshot RecordedTicker RecordedTrade ReplayError Session iso to_interval to_ns
+        Archive BadInterval BadSpeed BadTime BadToken Batch Book CorruptFile EVENT_TABLES End Events
+        LineStream NoSuchFeed NoSuchSymbol NoSuchTable NotAnArchive QueryError REPLAY_TABLES
+        Recorded RecordedBbo RecordedDelta RecordedFrame RecordedGap RecordedInstrument
+        RecordedKline RecordedSnapshot RecordedTicker RecordedTrade ReplayError Session Stream
+        Unsettled iso to_interval to_ns
     """,
     "bookreel.exchange": """
         FAULT_KINDS Exchange ExchangeConfig ExchangeError PortInUse TruthRecord UnknownFault UnknownSymbol

@@ -1,0 +1,53 @@
+"""What a replay reads from, made when it begins and anew at each seek."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from bookreel.replay.pages import Form, Pages
+from bookreel.replay.selection import Selection
+from bookreel.replay.sweep import Sweep
+from bookreel.replay.tokens import Place, Tokens
+from bookreel.storage.scan import Scanner
+from bookreel.storage.tail import Tail
+
+__all__ = ["Source"]
+
+_T = TypeVar("_T")
+
+
+class Source:
+    """A selection of an archive."""
+
+    def __init__(self, root: Path, selection: Selection) -> None:
+        self.root = root
+        self.selection = selection
+        self.tokens = Tokens(root, selection)
+
+    def place(self, after: str | None) -> Place:
+        """Where to begin: at a token (raises BadToken), or at the beginning of the range."""
+        return Place(start=self.selection.start) if after is None else self.tokens.read(after)
+
+    def sweep(
+        self,
+        scanner: Scanner,
+        tail: Tail,
+        place: Place,
+        *,
+        follow: bool,
+        whole: bool = False,
+        texts: bool = False,
+    ) -> Sweep:
+        """The rows from a place on."""
+        selection = msgspec.structs.replace(self.selection, start=place.start)
+        return Sweep(
+            self.root, selection, scanner, tail, first=place.pos, follow=follow, whole=whole, texts=texts
+        )
+
+    def pages(self, scanner: Scanner, tail: Tail, form: Form[_T], place: Place, *, follow: bool) -> Pages[_T]:
+        """The pages from a place on."""
+        sweep = self.sweep(scanner, tail, place, follow=follow, texts=form.texts)
+        return Pages(sweep, form, place, follow=follow)
