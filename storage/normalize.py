@@ -40,7 +40,7 @@ from bookreel.venues.message import (
     Venue,
 )
 
-__all__ = ["KEYFRAME_NS", "BadState", "Normalizer"]
+__all__ = ["BLOCK_RECORDS", "KEYFRAME_NS", "TRADES_SEEN", "BadState", "Normalizer", "Recent"]
 
 KEYFRAME_NS: Final = 60_000_000_000
 """How long (ns of receive time) a book's deltas go on before the whole book is written again."""
@@ -81,12 +81,13 @@ class _State(msgspec.Struct):
     instruments: dict[str, tuple[bytes, int]]
 
 
-class _Recent:
-    """The newest ids of one symbol's trades."""
+class Recent:
+    """The newest ids of one symbol's trades, at most ``limit``."""
 
-    __slots__ = ("_known", "_order")
+    __slots__ = ("_known", "_limit", "_order")
 
-    def __init__(self, ids: Collection[int | str] = ()) -> None:
+    def __init__(self, ids: Collection[int | str] = (), *, limit: int = TRADES_SEEN) -> None:
+        self._limit = limit
         self._order = deque(ids)
         self._known = set(ids)
 
@@ -96,7 +97,7 @@ class _Recent:
             return False
         self._known.add(id_)
         self._order.append(id_)
-        if len(self._order) > TRADES_SEEN:
+        if len(self._order) > self._limit:
             self._known.discard(self._order.popleft())
         return True
 
@@ -123,7 +124,7 @@ class Normalizer:
         self._last_pos = 0
         self._last_ts = 0
         self._damaged = False
-        self._trades: dict[str, _Recent] = {}
+        self._trades: dict[str, Recent] = {}
         self._instruments: dict[str, tuple[bytes, int]] = {}
         self._unpacked = 0
 
@@ -222,7 +223,7 @@ class Normalizer:
         self._damaged = saved.damaged
         self._streams.forgotten = saved.forgotten
         self._streams.restore(saved.lines, saved.streams)
-        self._trades = {symbol: _Recent(ids) for symbol, ids in saved.trades.items()}
+        self._trades = {symbol: Recent(ids) for symbol, ids in saved.trades.items()}
         self._instruments = saved.instruments
         return self
 
@@ -343,7 +344,7 @@ class Normalizer:
     def _trade(self, trade: Trade, stream: Stream, ts_recv: int, pos: int) -> None:
         recent = self._trades.get(trade.symbol)
         if recent is None:
-            recent = self._trades[trade.symbol] = _Recent()
+            recent = self._trades[trade.symbol] = Recent()
         if not recent.add(trade.trade_id if trade.trade_seq is None else trade.trade_seq):
             self.counts["duplicates"] += 1
             return

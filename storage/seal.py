@@ -44,7 +44,7 @@ from bookreel.storage.parquet import parts
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 from bookreel.venues.message import Venue
 
-__all__ = ["SealReport", "SealRunning", "seal"]
+__all__ = ["SealReport", "SealRunning", "seal", "write_files"]
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +132,41 @@ def _lock(archive: Path, disk: Disk, waiting: threading.Event | None, poll_secon
         yield True
     finally:
         lock.release()
+
+
+def write_files(
+    layout: Layout,
+    disk: Disk,
+    venue: str,
+    segment: str,
+    table: str,
+    rows: pa.Table,
+    *,
+    begin: Callable[[Path], None] | None = None,
+) -> Iterator[FileEntry]:
+    """Write the files that a table's rows of one segment make, each whole and durable before its entry is given.
+    ``begin`` is called before each.
+    """
+    for part in parts(table, rows):
+        path = layout.table_file(table, venue, part.date, segment)
+        if begin is not None:
+            begin(path)
+        content = part.content.to_pybytes()
+        disk.make_folder(path.parent)
+        write_whole(disk, path, content)
+        yield FileEntry(
+            table=table,
+            path=path.relative_to(layout.root).as_posix(),
+            rows=part.rows,
+            bytes=len(content),
+            sha256=sha256(content).hexdigest(),
+            date=part.date,
+            ts_min=part.ts_min,
+            ts_max=part.ts_max,
+            pos_min=part.pos_min,
+            pos_max=part.pos_max,
+            symbols=part.symbols,
+        )
 
 
 class _Stopped(Exception):
@@ -242,26 +277,13 @@ class _Sealer:
 
     def _write(self, segment: str, table: str, rows: pa.Table) -> Iterator[FileEntry]:
         """Write the files that the rows of a table make."""
-        for part in parts(table, rows):
-            self._look_for_stop()
-            path = self._layout.table_file(table, self._venue.name, part.date, segment)
-            content = part.content.to_pybytes()
-            self._disk.make_folder(path.parent)
-            self._unfinished.append(path)
-            write_whole(self._disk, path, content)
-            yield FileEntry(
-                table=table,
-                path=self._relative(path),
-                rows=part.rows,
-                bytes=len(content),
-                sha256=sha256(content).hexdigest(),
-                date=part.date,
-                ts_min=part.ts_min,
-                ts_max=part.ts_max,
-                pos_min=part.pos_min,
-                pos_max=part.pos_max,
-                symbols=part.symbols,
-            )
+        return write_files(
+            self._layout, self._disk, self._venue.name, segment, table, rows, begin=self._begin_file
+        )
+
+    def _begin_file(self, path: Path) -> None:
+        self._look_for_stop()
+        self._unfinished.append(path)
 
     def _give_room_back(self) -> None:
         """The disk is full: what was written of the segment is made again later."""

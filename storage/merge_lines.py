@@ -1,0 +1,386 @@
+"""Several recordings of one feed, record by record, to the rows of one.
+
+Each line has a normalizer of its own, so what it says of itself is what it said when it was sealed. The rows are
+chosen from theirs, for each stream by what its numbering allows:
+
+*sequenced*
+    :class:`~bookreel.storage.merge_chain.Chain`: each delta once.
+*id-only*
+    each trade once, by its id.
+*unsequenced*
+    one line at a time: another one takes over from the instant at which the line in use ceased to be good. Until that
+    is known, what the others received since its last sign of life waits.
+
+Frames, events and reference data are kept of all lines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from bookreel.book.model import Bbo, Delta, Event, Gap, Instrument, Snapshot, Trade
+from bookreel.book.sync import Stamped
+from bookreel.storage.lines import Line, LineState
+from bookreel.storage.merge_chain import BookLine, Chain
+from bookreel.storage.merge_gaps import Life, common_gaps
+from bookreel.storage.normalize import BLOCK_RECORDS, TRADES_SEEN, Normalizer, Recent
+from bookreel.storage.record import Kind, Record
+from bookreel.storage.rows import FrameFacts, RowWriter
+from bookreel.storage.segment import Damage
+from bookreel.storage.streams import Stream, Streams, StreamState
+from bookreel.venues.message import Reply, Venue
+
+__all__ = ["Lines"]
+
+_ROWS_MAX: Final = 1024
+"""Rows of one stream that wait for the line in use, which is then taken for dead."""
+
+_TRADES_SEEN: Final = 8192
+"""Trade ids remembered for each symbol: one line may be that many behind the other."""
+
+_Key: TypeAlias = tuple[str, str]
+
+
+class _Row(NamedTuple):
+    """A row of a line that is not in use. ``order``: the venue's, time (ns) and number."""
+
+    ts_recv: int
+    order: tuple[int, int]
+    write: Callable[[], None]
+
+
+class _Plain:
+    """One unsequenced stream: which line is in use, and what the others received since its last sign of life."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._streams = streams
+        self._used: int | None = None
+        self._newest = (0, 0)
+        self._waiting: list[deque[_Row]] = [deque() for _ in streams]
+
+    def row(self, line: int, row: _Row) -> None:
+        """A line received something."""
+        used = self._used
+        if used is not None and used != line:
+            hole = self._streams[used].hole
+            if hole is None:
+                waiting = self._waiting[line]
+                waiting.append(row)
+                if len(waiting) > _ROWS_MAX:
+                    self._take_over(line, self._streams[used].pace.last_ts)
+                return
+            self._take_over(line, hole.start)
+        self._used = line
+        self._write(row)
+        good = self._streams[line].pace.last_ts
+        for waiting in self._waiting:
+            while waiting and waiting[0].ts_recv <= good:
+                waiting.popleft()
+
+    def gap(self, line: int, gap: Gap) -> None:
+        """A hole of a line is over."""
+        if line == self._used:
+            self._fill(gap.start, gap.end)
+
+    def finish(self) -> None:
+        """Nothing more will come."""
+        if self._used is not None and (hole := self._streams[self._used].hole) is not None:
+            self._fill(hole.start, None)
+
+    def _take_over(self, line: int, since: int) -> None:
+        self._fill(since, None)
+        self._used = line
+
+    def _fill(self, start: int, end: int | None) -> None:
+        """Write what the first line that has something received in a hole."""
+        for waiting in self._waiting:
+            rows = [row for row in waiting if row.ts_recv > start and (end is None or row.ts_recv < end)]
+            waiting.clear()
+            for row in rows:
+                # The last message before the hole may come a little later over another line.
+                if row.order == (0, 0) or row.order > self._newest:
+                    self._write(row)
+
+    def _write(self, row: _Row) -> None:
+        row.write()
+        self._newest = max(self._newest, row.order)
+
+
+class Lines:
+    """Makes the rows of a merged archive. ``names``: the lines'; they stand before the names of their connections.
+
+    ``counts``: as those of a normalizer, of what came, and ``unequal``: books that differed at one sequence number.
+    """
+
+    def __init__(self, venue: Venue, names: Sequence[str]) -> None:
+        self.counts: Counter[str] = Counter()
+        self.rows = RowWriter(venue.name, None, None)
+        self._venue = venue
+        self.instruments: dict[str, tuple[bytes, int]] = {}
+        """Digest and day of each symbol's newest reference data, of whichever line."""
+        self._normalizers = [_Normalizer(venue, index, self) for index in range(len(names))]
+        self._names = names
+        self._chains: dict[_Key, Chain] = {}
+        self._plains: dict[_Key, _Plain] = {}
+        self._trades: dict[str, Recent] = defaultdict(lambda: Recent(limit=_TRADES_SEEN))
+        self._gaps: list[defaultdict[_Key, list[Gap]]] = [defaultdict(list) for _ in names]
+        self._firsts: list[dict[_Key, int]] = [{} for _ in names]
+        self._unpacked = 0
+
+    def feed(self, line: int, record: Record, pos: int) -> None:
+        """Take a line's next record as record ``pos`` of the merged archive."""
+        name = self._names[line]
+        conn = f"{name}/{record.conn}" if record.conn else name
+        self._normalizers[line].feed(msgspec.structs.replace(record, pos=pos, conn=conn))
+        if record.kind is Kind.EVENT:
+            self._settle()
+        self._unpacked += 1
+        if self._unpacked == BLOCK_RECORDS:
+            self._unpacked = 0
+            self.rows.pack()
+
+    def damage(self, line: int, damage: Damage) -> None:
+        """A line's records before its next one are missing."""
+        self._normalizers[line].damage(damage)
+
+    def take(self) -> dict[str, pa.Table]:
+        """The rows since the last call, as :meth:`Normalizer.take` gives them."""
+        return self.rows.take(compact=True)
+
+    def finish(self) -> bytes:
+        """Nothing more will come: write what waited and the holes. The checkpoint of the merged archive."""
+        for chain in self._chains.values():
+            chain.settle(end=True)
+        for plain in self._plains.values():
+            plain.finish()
+        keys = sorted({key for normalizer in self._normalizers for key in normalizer.final()[1]})
+        for key in keys:
+            self._streams(key)  # known to every line from here on
+        finals = [normalizer.final() for normalizer in self._normalizers]
+        streams = [self._finish_stream(key, [of_line[key] for _, of_line in finals]) for key in keys]
+        trades = {symbol: recent.ids() for symbol, recent in sorted(self._trades.items())}
+        newest = max(self._normalizers, key=lambda normalizer: normalizer.last_pos)
+        return newest.merged_state([line for lines, _ in finals for line in lines], streams, trades)
+
+    def total(self, name: str) -> int:
+        """The sum of a count over the lines."""
+        return sum(normalizer.counts[name] for normalizer in self._normalizers)
+
+    def gaps_of(self, line: int, key: _Key) -> Sequence[Gap]:
+        """The holes of one stream on one line that are over."""
+        return self._gaps[line][key]
+
+    # What the normalizers say
+
+    def sequenced(self, key: _Key) -> bool:
+        """Whether a stream has a chain."""
+        return self._venue.topic(*key).coverage == "sequenced"
+
+    def chain(self, key: _Key) -> Chain:
+        """The chain of a sequenced stream."""
+        chain = self._chains.get(key)
+        if chain is None:
+            lines = [BookLine(stream) for stream in self._streams(key)]
+            chain = self._chains[key] = Chain(*key, lines, self.rows, self._unequal)
+        return chain
+
+    def plain(self, line: int, key: _Key, row: _Row) -> None:
+        """A row of an unsequenced stream."""
+        plain = self._plains.get(key)
+        if plain is None:
+            plain = self._plains[key] = _Plain(self._streams(key))
+        plain.row(line, row)
+
+    def trade(self, trade: Trade, pos: int, ts_recv: int) -> None:
+        """A trade that is new to its line."""
+        if self._trades[trade.symbol].add(trade.trade_id if trade.trade_seq is None else trade.trade_seq):
+            self.rows.trade(trade, pos, ts_recv)
+        else:
+            self.counts["duplicates"] += 1
+
+    def gap(self, line: int, gap: Gap) -> None:
+        """A hole of a line is over."""
+        key = gap.symbol, gap.feed
+        self._gaps[line][key].append(gap)
+        if (plain := self._plains.get(key)) is not None:
+            plain.gap(line, gap)
+
+    def began(self, line: int, key: _Key, pos: int) -> None:
+        """A stream is good on a line for the first time."""
+        self._firsts[line].setdefault(key, pos)
+
+    # Steps of the above
+
+    def _streams(self, key: _Key) -> list[Stream]:
+        topic = self._venue.topic(*key)
+        return [normalizer.stream(topic) for normalizer in self._normalizers]
+
+    def _settle(self) -> None:
+        """A line may be known to be lost by now: what waited for it goes on."""
+        for chain in self._chains.values():
+            if chain.blocked:
+                chain.settle()
+
+    def _unequal(self) -> None:
+        self.counts["unequal"] += 1
+
+    def _finish_stream(self, key: _Key, states: Sequence[StreamState]) -> StreamState:
+        """Write a stream's holes; its state from here on is that of the line that lasted longest."""
+        symbol, feed = key
+        lives: list[Life] = []
+        for line, stream in enumerate(self._streams(key)):
+            gaps = self._gaps[line][key]
+            if (hole := stream.hole) is not None:
+                facts = msgspec.structs.asdict(hole)
+                gaps = [*gaps, Gap(symbol=symbol, feed=feed, end=None, **facts)]
+            lives.append(Life(stream.first, self._firsts[line].get(key), gaps))
+        chain = self._chains.get(key)
+        last: Gap | None = None
+        for gap in common_gaps(lives, () if chain is None else chain.runs):
+            if gap.end is None:
+                last = gap
+            else:
+                assert gap.repaired_by is not None, "something ended it"
+                self.counts["gaps"] += 1
+                self.rows.gap(gap, gap.repaired_by, gap.end)
+        return _state_after(lives, states, last, chain)
+
+
+def _state_after(
+    lives: Sequence[Life], states: Sequence[StreamState], last: Gap | None, chain: Chain | None
+) -> StreamState:
+    """The state of a merged stream. ``last``: its open hole, or end."""
+    firsts = [life.first for life in lives if life.first is not None]
+    known = [index for index, life in enumerate(lives) if life.first is not None] or [0]
+    chosen = max(known, key=lambda index: (_end(lives[index]), -index))
+    state = states[chosen]
+    state.first = min(firsts, default=None)
+    hole = state.sync.gap if state.sync is not None and state.sync.gap is not None else state.gap
+    if hole is not None and last is not None:
+        hole.start, hole.last_seq = last.start, last.last_seq
+    if state.sync is not None and chain is not None and chain.runs:
+        state.sync.epoch = chain.epoch
+        if hole is not None:
+            hole.epoch = chain.epoch
+    return state
+
+
+def _end(life: Life) -> float:
+    """When a line's record of a stream ended."""
+    newest = life.gaps[-1] if life.gaps else None
+    return newest.start if newest is not None and newest.end is None else float("inf")
+
+
+class _Streams(Streams):
+    """Also tells when a stream is good for the first time."""
+
+    began: Callable[[_Key, int], None]
+
+    def _run(self, stream: Stream, pos: int, ts_recv: int) -> None:
+        if stream.first is None:
+            self.began((stream.topic.symbol, stream.topic.feed), pos)
+        super()._run(stream, pos, ts_recv)
+
+
+class _Writer(RowWriter):
+    """Sends a line's rows on to where they are chosen."""
+
+    def __init__(self, venue: str, line: int, lines: Lines) -> None:
+        super().__init__(venue, (), None)
+        self._line = line
+        self._lines = lines
+
+    def frame(self, record: Record, facts: FrameFacts, text: bytes | None) -> None:
+        self._lines.rows.frame(record, facts, text)
+
+    def session(self, record: Record, name: str, detail: bytes) -> None:
+        self._lines.rows.session(record, name, detail)
+
+    def instrument(self, item: Instrument, pos: int, ts_recv: int) -> None:
+        self._lines.rows.instrument(item, pos, ts_recv)
+
+    def delta(self, delta: Delta, epoch: int | None, pos: int, ts_recv: int) -> None:
+        """The chain is told."""
+
+    def book(self, book: Snapshot, epoch: int | None, pos: int, ts_recv: int) -> None:
+        # Of a sequenced stream the chain is told.
+        if book.source != "keyframe" and not self._lines.sequenced((book.symbol, book.feed)):
+            write = partial(self._lines.rows.book, book, epoch, pos, ts_recv)
+            self._plain(book, book.seq, ts_recv, write)
+
+    def bbo(self, bbo: Bbo, pos: int, ts_recv: int) -> None:
+        self._plain(bbo, bbo.seq, ts_recv, partial(self._lines.rows.bbo, bbo, pos, ts_recv))
+
+    def bar(self, event: Event, pos: int, ts_recv: int) -> None:
+        self._plain(event, None, ts_recv, partial(self._lines.rows.bar, event, pos, ts_recv))
+
+    def trade(self, trade: Trade, pos: int, ts_recv: int) -> None:
+        self._lines.trade(trade, pos, ts_recv)
+
+    def gap(self, gap: Gap, pos: int, ts_recv: int) -> None:
+        self._lines.gap(self._line, gap)
+
+    def _plain(self, event: Any, seq: int | None, ts_recv: int, write: Callable[[], None]) -> None:
+        row = _Row(ts_recv, (event.ts_event, seq or 0), write)
+        self._lines.plain(self._line, (event.symbol, event.feed), row)
+
+
+class _Normalizer(Normalizer):
+    """The normalizer of one line."""
+
+    def __init__(self, venue: Venue, line: int, lines: Lines) -> None:
+        super().__init__(venue)
+        self._line = line
+        self._lines = lines
+        self._rows = _Writer(venue.name, line, lines)
+        self._streams = _Streams(self._gap, self._rows.wants)
+        self._streams.began = partial(lines.began, line)
+        self._instruments = lines.instruments
+
+    def stream(self, topic: Any) -> Stream:
+        """This line's part of a stream."""
+        return self._streams.find(topic)
+
+    def final(self) -> tuple[list[LineState], dict[_Key, StreamState]]:
+        """Where the line's connections and streams stand at the end, every stream of any line included."""
+        lines, streams = self._streams.checkpoint()
+        return lines, {(state.topic.symbol, state.topic.feed): state for state in streams}
+
+    def merged_state(
+        self, lines: list[LineState], streams: list[StreamState], trades: dict[str, list[int | str]]
+    ) -> bytes:
+        """The checkpoint of the merged archive, of which this line had the newest record."""
+        merged = Normalizer(self._venue)
+        merged._streams.restore(lines, streams)
+        merged._last_pos, merged._last_ts = self._last_pos, self._last_ts
+        merged._trades = {symbol: Recent(ids[-TRADES_SEEN:]) for symbol, ids in trades.items()}
+        merged._instruments = self._instruments
+        return merged.state()
+
+    def _delta(self, delta: Delta, stream: Stream, record: Record) -> None:
+        chain = self._lines.chain((delta.symbol, delta.feed))
+        line = chain.lines[self._line]
+        held = Stamped(delta, record.pos, record.ts_recv)
+        chain.expect(line, held)
+        super()._delta(delta, stream, record)
+        chain.delta(line, held)
+
+    def _answer(self, message: Reply, line: Line, record: Record) -> None:
+        super()._answer(message, line, record)
+        stream = self._streams.find(message.topic)
+        sync = stream.sync
+        if sync is None or stream.line is not line or not message.events:
+            return
+        snapshot = message.events[0]
+        assert isinstance(snapshot, Snapshot), "a sequenced topic is answered with a snapshot"
+        chain = self._lines.chain((snapshot.symbol, snapshot.feed))
+        if sync.valid and sync.epoch == record.pos:
+            chain.adopted(chain.lines[self._line], snapshot, record.pos, record.ts_recv)
+        elif sync.valid:
+            chain.audit(snapshot, record.pos, record.ts_recv)

@@ -1,0 +1,179 @@
+"""An archive's records once more, sealed or not, as the recorder wrote them: what a merge reads.
+
+A sealed archive has no journal any more, but its table ``frames`` has every frame's text and ``sessions`` every
+event, each with its position, so that they make the same rows again. What they have not is told otherwise: the
+number of a line's connection is counted by its ``connect`` events, and where the journal was damaged is in the
+manifest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from bookreel.storage.contents import Contents
+from bookreel.storage.disk import Disk, OsDisk
+from bookreel.storage.errors import CorruptFile
+from bookreel.storage.layout import read_meta
+from bookreel.storage.manifest import Manifest
+from bookreel.storage.record import Direction, Kind, Record, decode_event
+from bookreel.storage.scan import Scanner
+from bookreel.storage.schema import TABLES
+from bookreel.storage.segment import Damage, SegmentReader, list_segments
+
+__all__ = ["Source"]
+
+_FRAMES: Final = ("pos", "ts_recv", "conn", "direction", "kind", "payload", "payload_bytes")
+_SESSIONS: Final = ("pos", "ts_recv", "conn", "event", "detail")
+
+_PLAIN: Final[dict[str, Any]] = {"ts_recv": pa.int64(), "payload": pa.binary(), "detail": pa.binary()}
+"""What columns become before they are Python values: times are ns, and text that is decoded anyway stays bytes."""
+
+_SLICE: Final = 8192
+"""Rows turned into records at a time: a piece is a whole file, and Python values need several times its memory."""
+
+_GZIP: Final = b"\x1f\x8b"
+
+
+class Source:
+    """The records of one archive, in the order of their positions. It is only read.
+
+    Raises NotAnArchive, UnknownFormat, CorruptManifest.
+    """
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self._disk = OsDisk() if disk is None else disk
+        self.meta = read_meta(root, self._disk)
+        # In this order, as every reader: see the manifest.
+        self._segments = list_segments(root, self._disk)
+        self._manifest = Manifest.load(root, self._disk)
+
+    @property
+    def last_pos(self) -> int:
+        """The newest sealed position; a measure of the work."""
+        return self._manifest.last_pos
+
+    def same(self) -> bool:
+        """Whether the archive still is as it was when this object was made."""
+        return list_segments(self.root, self._disk) == self._segments and len(
+            Manifest.load(self.root, self._disk, known=self._manifest).segments
+        ) == len(self._manifest.segments)
+
+    def records(self) -> Iterator[Record | Damage]:
+        """Every record, and a :class:`Damage` wherever some before the next one are missing."""
+        counter = _Connections()
+        last = 0
+        for item in self._sealed():
+            if isinstance(item, Record):
+                last = item.pos
+                yield counter.sealed(item)
+            else:
+                yield item
+        # Damage at the end of a segment is known to have cost something with the next record.
+        damage: Damage | None = None
+        for segment in self._segments:
+            if self._manifest.sealed(segment.name):
+                continue
+            with SegmentReader(segment.path, self._disk, after=last, closed=True) as reader:
+                for item in reader.read():
+                    if isinstance(item, Damage):
+                        damage = item
+                        continue
+                    if damage is not None and item.pos != last + 1:
+                        yield damage
+                    damage = None
+                    last = item.pos
+                    yield counter.unsealed(item)
+
+    def _sealed(self) -> Iterator[Record | Damage]:
+        files = {table: self._manifest.files(table) for table in TABLES}
+        contents = Contents(self.root, self.meta.venue, files, {}, [], None)
+        damaged = deque(
+            (entry.first_pos - 1 if damage.after is None else damage.after, damage)
+            for entry in self._manifest.segments
+            for damage in entry.damage
+        )
+        frames, events = _frames(contents), _events(contents)
+        frame, event = next(frames, None), next(events, None)
+        last = 0
+        while frame is not None or event is not None:
+            if event is None or (frame is not None and frame.pos < event.pos):
+                assert frame is not None, "one of the two is there"
+                record, frame = frame, next(frames, None)
+            else:
+                record, event = event, next(events, None)
+            if record.pos <= last:
+                raise CorruptFile(self.root, f"position {record.pos} comes after {last}")
+            while damaged and record.pos > damaged[0][0]:
+                _, damage = damaged.popleft()
+                if record.pos != last + 1:
+                    yield damage
+            last = record.pos
+            yield record
+
+
+class _Connections:
+    """Numbers the connections of each line from 1, over the border between what is sealed and what is not."""
+
+    def __init__(self) -> None:
+        self._count: dict[str, int] = {}
+        self._journal: dict[str, int] = {}
+
+    def sealed(self, record: Record) -> Record:
+        """A record without such a number."""
+        if record.kind is Kind.EVENT and _connects(record):
+            self._count[record.conn] = self._count.get(record.conn, 0) + 1
+        return self._numbered(record)
+
+    def unsealed(self, record: Record) -> Record:
+        """A record whose number counts within one run of the recorder."""
+        known = self._journal.get(record.conn)
+        begins = record.kind is Kind.EVENT and _connects(record)
+        if begins or (known is not None and known != record.epoch):
+            self._count[record.conn] = self._count.get(record.conn, 0) + 1
+        self._journal[record.conn] = record.epoch
+        return self._numbered(record)
+
+    def _numbered(self, record: Record) -> Record:
+        return msgspec.structs.replace(record, epoch=self._count.get(record.conn, 0))
+
+
+def _connects(record: Record) -> bool:
+    return str(decode_event(record.payload)["event"]) == "connect"
+
+
+def _frames(contents: Contents) -> Iterator[Record]:
+    for rows in _slices(contents, "frames", _FRAMES):
+        for pos, ts_recv, conn, direction, kind, text, raw in rows:
+            way = Direction.OUT if direction == "out" else Direction.IN
+            if kind == "reference":
+                form = Kind.REFERENCE
+            else:
+                # A frame whose text could not be had is kept as it was received.
+                form = Kind.COMPRESSED if text is None and raw.startswith(_GZIP) else Kind.TEXT
+            yield Record(pos, ts_recv, 0, conn, 0, way, form, raw if text is None else text)
+
+
+def _events(contents: Contents) -> Iterator[Record]:
+    for rows in _slices(contents, "sessions", _SESSIONS):
+        for pos, ts_recv, conn, name, detail in rows:
+            payload = msgspec.json.encode({"event": name, **msgspec.json.decode(detail)})
+            yield Record(pos, ts_recv, 0, conn, 0, Direction.INTERNAL, Kind.EVENT, payload)
+
+
+def _slices(contents: Contents, table: str, columns: tuple[str, ...]) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """Rows as Python values, some at a time."""
+    for piece in Scanner().scan(contents, table, columns):
+        for start in range(0, piece.num_rows, _SLICE):
+            rows = piece.slice(start, _SLICE)
+            yield zip(*(_values(name, rows[name]) for name in columns), strict=True)
+
+
+def _values(name: str, column: pa.ChunkedArray[Any]) -> list[Any]:
+    return column.cast(_PLAIN[name]).to_pylist() if name in _PLAIN else column.to_pylist()
