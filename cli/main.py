@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, str]] = {
     "import": "Take captured frames into an archive, by the same pipeline as live ones.",
     "seal": "Turn closed journal segments into Parquet.",
     "compact": "Merge the files of each day that is over.",
+    "merge": "Make one archive of two that recorded the same feed.",
     "verify": "Prove that what is stored is what was recorded.",
     "gaps": "List the holes, each with its cause.",
     "info": "Say what an archive holds.",

@@ -102,16 +102,23 @@ class Wire:
     ) -> None:
         self.lost: set[int] = set()
         self.snapshots: list[tuple[int, int]] = []
+        self._seed = seed
         self._rng = random.Random(seed)
         self._loss = loss
         self._breaks = breaks
         self.lag_ns = lag_ns
         self._answer = answer
-        self._cut = cut
+        self.cut = cut
         self._spared = spared
         self._pos = 0
         self._ts = 0
         self._epoch = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"Wire({self._seed}, loss={self._loss}, breaks={self._breaks}, lag_ns={self.lag_ns}, "
+            f"answer={self._answer}, cut={self.cut})"
+        )
 
     def records(self, frames: Iterator[Frame], *, stop: bool = True) -> Iterator[Record]:
         """The journal of a recorder that was on this line."""
@@ -143,7 +150,7 @@ class Wire:
                 continue
             seq = frame.seq
             held.append(frame)
-            if self._cut > 1 and len(held) < self._cut and rng.random() < 0.5:
+            if self.cut > 1 and len(held) < self.cut and rng.random() < 0.5:
                 continue
             if not self._lose(rng.random() < loss, frame):
                 yield self._frame(_delta(held))
