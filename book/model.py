@@ -112,6 +112,13 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     asks: Levels
     source: SnapshotSource
 
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid has reached the best ask. Levels of size 0 are none."""
+        bid = next((price for price, size in self.bids if size), None)
+        ask = next((price for price, size in self.asks if size), None)
+        return bid is not None and ask is not None and bid >= ask
+
 
 class Bbo(msgspec.Struct, frozen=True, gc=False):
     """A best bid and offer. A side that the venue left out or sent as empty is None."""

@@ -296,8 +296,12 @@ class BookSync:
         """
         if self.state is State.LIVE:
             assert self._first_seq is not None, "a live book began with a snapshot"
-            comparable = snapshot is not None and snapshot.seq is not None and snapshot.seq >= self._first_seq
-            return Outcome.AUDIT if comparable else Outcome.IGNORED
+            if snapshot is None or snapshot.seq is None or snapshot.crossed:
+                return Outcome.IGNORED
+            return Outcome.AUDIT if snapshot.seq >= self._first_seq else Outcome.IGNORED
+        if self.state is State.IDLE and self.epoch is not None:
+            # Late: its subscription has ended, and the next one asks for its own. Only a capture may begin with it.
+            return Outcome.IGNORED
         if snapshot is None or snapshot.seq is None:
             return self._refuse("no data")
         seq = snapshot.seq

@@ -135,7 +135,7 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rest_timeout_s: _Positive = 60.0
     """How long to try for the first reference data."""
 
-    max_frame_bytes: Annotated[int, msgspec.Meta(ge=1 << 16)] = 8 << 20
+    max_frame_bytes: Annotated[int, msgspec.Meta(ge=1 << 16, le=16 << 20)] = 8 << 20
     """A larger frame closes the connection; the venue's largest are some 50 kB."""
 
     decode_error_limit: _Count = 20

@@ -277,7 +277,8 @@ class Dialogue:
     def _undecodable(self, frame: bytes | str, wall: int, error: VenueError | None) -> None:
         stats = self._stats
         stats.decode_errors += 1
-        topic = self._venue.salvage_topic(frame.encode() if isinstance(frame, str) else frame)
+        payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+        topic = self._venue.salvage_topic(payload)
         for name, book in self._books.items():
             if topic is None or topic.text == name:
                 book.doubt("decode_error", wall)

@@ -17,6 +17,7 @@ __all__ = ["FrameReader"]
 _PREFIX_BYTES: Final = 128
 _HEARTBEAT_BYTES: Final = 128
 """A compressed heartbeat has about 42 bytes."""
+_LEARNED_MAX: Final = 65_536
 
 
 class FrameReader:
@@ -28,15 +29,20 @@ class FrameReader:
 
     def read(self, frame: bytes | str) -> tuple[bytes, str | Message]:
         """The frame's text, and the topic of a push whose kind was learned, or the message."""
-        text = frame.encode() if isinstance(frame, str) else self._venue.inflate(frame)
-        topic = self._topics.get(text[: text.find(b",", 0, _PREFIX_BYTES)])
+        # As it is journaled: half a surrogate pair is for the decoder to refuse.
+        text = (
+            frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else self._venue.inflate(frame)
+        )
+        end = text.find(b",", 0, _PREFIX_BYTES)
+        topic = self._topics.get(text[:end]) if end > 0 else None
         return text, self._venue.decode(text) if topic is None else topic
 
     def learn(self, text: bytes, topic: str) -> None:
         """Pushes of ``topic`` that begin as ``text`` does need not be decoded."""
-        prefix = text[: text.find(b",", 0, _PREFIX_BYTES)]
-        # The topic must be part of what is looked up; and so there are no more entries than topics.
-        if topic.encode() in prefix:
+        end = text.find(b",", 0, _PREFIX_BYTES)
+        prefix = text[:end]
+        # The topic must be part of what is looked up. A venue that writes it in ever new ways is decoded each time.
+        if end > 0 and topic.encode() in prefix and len(self._topics) < _LEARNED_MAX:
             self._topics[prefix] = topic
 
     def events(self, payload: bytes | None) -> list[Event]:
@@ -51,9 +57,8 @@ class FrameReader:
         if len(frame) > _HEARTBEAT_BYTES:
             return None
         try:
-            message = self._venue.decode(
-                self._venue.plain(frame.encode() if isinstance(frame, str) else frame)
-            )
+            payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+            message = self._venue.decode(self._venue.plain(payload))
         except VenueError:
             return None
         return message.value if isinstance(message, Heartbeat) and message.kind == "ping" else None

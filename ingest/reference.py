@@ -62,6 +62,15 @@ async def load_reference(
     raise AssertionError("delays never end")
 
 
+def _is_symbol(venue: Venue, symbol: str, config: RecordConfig) -> bool:
+    """Whether the venue could have a topic of this symbol."""
+    try:
+        venue.topic(symbol, config.feeds[0])
+    except BadSymbol:
+        return False
+    return True
+
+
 def choose_topics(config: RecordConfig, venue: Venue, instruments: Iterable[Instrument]) -> list[Topic]:
     """The topics to record, by symbol and then in the order of the feeds.
 
@@ -70,6 +79,11 @@ def choose_topics(config: RecordConfig, venue: Venue, instruments: Iterable[Inst
     states = {instrument.symbol: instrument.state for instrument in instruments}
     if config.symbols == "all":
         symbols: list[str] = sorted(symbol for symbol, state in states.items() if state == _ONLINE)
+        strange = [symbol for symbol in symbols if not _is_symbol(venue, symbol, config)]
+        if strange:
+            # Whoever asks for all must not be without all for a name that no topic can have.
+            _log.warning("not recorded: %d names are no symbols, such as %.80r", len(strange), strange[0])
+            symbols = [symbol for symbol in symbols if symbol not in set(strange)]
     else:
         symbols = list(dict.fromkeys(config.symbols))
     for symbol in symbols:

@@ -26,7 +26,7 @@ from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
 from bookreel.storage.shedding import seq_of
-from bookreel.storage.streams import SHED_CAUSES, Run, Stream, Streams, StreamState
+from bookreel.storage.streams import SHED_CAUSES, STREAMS_MAX, Run, Stream, Streams, StreamState
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
     Ack,
@@ -335,6 +335,10 @@ class Normalizer:
                     self._rows.bbo(event, pos, ts_recv)
             elif kind is Snapshot:
                 assert isinstance(event, Snapshot), "its type was looked at"
+                if event.crossed:
+                    # It cannot be right, so it is no row; its frame is kept.
+                    self._streams.spoiled(stream, "crossed", ts_recv)
+                    continue
                 stream.last_seq = event.seq
                 if stream.wanted:
                     self._rows.book(event, pos if stream.run is None else stream.run, pos, ts_recv)
@@ -344,6 +348,8 @@ class Normalizer:
     def _trade(self, trade: Trade, stream: Stream, ts_recv: int, pos: int) -> None:
         recent = self._trades.get(trade.symbol)
         if recent is None:
+            if len(self._trades) >= STREAMS_MAX:
+                return
             recent = self._trades[trade.symbol] = Recent()
         if not recent.add(trade.trade_id if trade.trade_seq is None else trade.trade_seq):
             self.counts["duplicates"] += 1
@@ -383,7 +389,7 @@ class Normalizer:
             return
         # A capture may begin with the answer. After the end of a subscription it is too late.
         if stream.line is not line and (
-            stream.ended or not self._streams.heard(stream, line, record.pos, record.ts_recv, None)
+            sync.epoch is not None or not self._streams.heard(stream, line, record.pos, record.ts_recv, None)
         ):
             self.counts["foreign"] += 1
             return
@@ -473,7 +479,8 @@ class Normalizer:
             mark = blake2b(item.raw.encode(), digest_size=16).digest(), day
             if self._instruments.get(item.symbol) == mark:
                 continue
-            self._instruments[item.symbol] = mark
+            if len(self._instruments) < STREAMS_MAX or item.symbol in self._instruments:
+                self._instruments[item.symbol] = mark
             self._rows.instrument(item, record.pos, record.ts_recv)
 
     # Helpers of the above

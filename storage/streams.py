@@ -51,10 +51,14 @@ from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
 from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, LineState, Pace
 from bookreel.venues.message import Topic
 
-__all__ = ["SHED_CAUSES", "Run", "Stream", "StreamState", "Streams"]
+__all__ = ["SHED_CAUSES", "STREAMS_MAX", "Run", "Stream", "StreamState", "Streams"]
 
 SHED_CAUSES: Final[frozenset[Cause]] = frozenset({"shed", "disk_full"})
 """Why the recorder gives frames up that it has received."""
+
+
+STREAMS_MAX: Final = 65_536
+"""Every feed of every listed symbol fits. A venue that pushes of ever new symbols must not fill the memory."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -210,11 +214,13 @@ class Streams:
     # Subscriptions
 
     def find(self, topic: Topic) -> Stream:
-        """The stream of a topic, made when it is new."""
+        """The stream of a topic, made when it is new; beyond :data:`STREAMS_MAX` it is not kept, and has no rows."""
         key = (topic.symbol, topic.feed)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = Stream(topic, wanted=self._wanted(topic.symbol))
+            stream = Stream(topic, wanted=self._wanted(topic.symbol) and len(self._streams) < STREAMS_MAX)
+            if len(self._streams) < STREAMS_MAX:
+                self._streams[key] = stream
         return stream
 
     def subscribed(self, topic: Topic, line: Line, pos: int, ts_recv: int) -> None:
@@ -304,6 +310,13 @@ class Streams:
                 self._doubt(stream, cause, stream.pace.last_ts, ts_recv)
             stream.shed = False
             stream.lost = None
+
+    def spoiled(self, stream: Stream, cause: Cause, ts_recv: int) -> None:
+        """A message of a plain stream, received at ``ts_recv`` (ns), cannot be right: what it should have said is
+        missing from then on.
+        """
+        if stream.gap is None and stream.line is not None:
+            self._open(stream, cause, ts_recv)
 
     # Books
 

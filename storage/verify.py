@@ -461,8 +461,9 @@ class _BookCheck:
                 index = bisect_right(starts, pos) - 1
                 if index < 0 or pos >= breaks[index].pos:
                     continue
+                text = payload.as_py()
                 try:
-                    message = self._venue.decode(payload.as_py().encode())
+                    message = self._venue.decode(b"" if text is None else text.encode())
                 except VenueError:
                     continue
                 for event in message.events if isinstance(message, Data) else ():

@@ -451,3 +451,21 @@ def test_the_property_catches_planted_bugs(
         except AssertionError:
             caught += 1
     assert caught > 20
+
+
+def test_a_reply_after_the_subscription_ended_is_of_no_use() -> None:
+    sync = BookSync(SYMBOL, FEED)
+    book = Snapshot(SYMBOL, FEED, 0, 100, [(99.0, 1.0)], [(101.0, 1.0)], "refresh")
+    assert sync.snapshot(book, 1, 1) is Outcome.ADOPTED
+    sync.lost("operator", 2)
+    assert sync.snapshot(book, 3, 3) is Outcome.IGNORED
+    assert not sync.valid
+    sync.subscribed("feed-0")
+    assert sync.snapshot(book, 4, 4) is Outcome.ADOPTED
+
+
+def test_a_crossed_answer_is_nothing_to_compare_with() -> None:
+    sync = BookSync(SYMBOL, FEED)
+    sync.snapshot(Snapshot(SYMBOL, FEED, 0, 100, [(99.0, 1.0)], [(101.0, 1.0)], "refresh"), 1, 1)
+    crossed = Snapshot(SYMBOL, FEED, 0, 100, [(102.0, 1.0)], [(101.0, 1.0)], "refresh")
+    assert sync.snapshot(crossed, 2, 2) is Outcome.IGNORED

@@ -87,3 +87,16 @@ def test_a_real_capture_reads_the_same_learned_or_not(shared_data: Path) -> None
         else:
             assert isinstance(read, Ack | Heartbeat)
     assert learned > 300
+
+
+def test_what_is_written_in_ever_new_ways_is_not_learned() -> None:
+    reader = FrameReader(Huobi())
+    for spaces in range(200, 300):
+        text = b'{"ch":"market.btcusdt.bbo"' + b" " * spaces + b',"ts":1}'
+        reader.learn(text, "market.btcusdt.bbo")
+    assert not reader._topics
+
+
+def test_half_a_surrogate_pair_is_unreadable() -> None:
+    with pytest.raises(DecodeError):
+        FrameReader(Huobi()).read('{"ping":1,"x":"\ud800"}')

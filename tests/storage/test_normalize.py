@@ -668,3 +668,15 @@ def test_every_field_nobody_knows_is_counted() -> None:
         tape.got({"ch": "market.btcusdt.bbo", "ts": 6, "new": number, "tick": {"seqId": number, "newer": 1}})
     tape.bbo(9)
     assert normalize(tape).counts["unknown_fields"] == 6
+
+
+def test_a_crossed_push_is_a_gap_and_no_row() -> None:
+    tape = Tape()
+    tape.ack("market.btcusdt.depth.step0")
+    for bid in (9.0, 11.0, 9.5):
+        tick = {"bids": [[bid, 1.0]], "asks": [[10.0, 1.0]], "version": 1, "ts": 1}
+        tape.got({"ch": "market.btcusdt.depth.step0", "ts": 1, "tick": tick})
+    normalizer = normalize(tape)
+    tables = normalizer.take()
+    assert [bids[0]["price"] for bids in tables["book_snapshots"]["bids"].to_pylist()] == [9.0, 9.5]
+    assert tables["gaps"]["cause"].to_pylist() == ["crossed"]

@@ -356,3 +356,12 @@ def test_a_stream_that_was_asked_and_is_quiet_lives() -> None:
     rig.streams.disconnected("ws-0", "disconnect")
     (gap,) = rig.streams.open_gaps()
     assert gap.start == 50 * SECOND
+
+
+def test_streams_of_ever_new_symbols_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bookreel.storage.streams.STREAMS_MAX", 2)
+    rig = Rig()
+    known = [rig.streams.find(topic("bbo", "unsequenced", f"s{number}")) for number in range(2)]
+    strange = rig.streams.find(topic("bbo", "unsequenced", "s2"))
+    assert not strange.wanted and rig.streams.find(strange.topic) is not strange
+    assert rig.streams.find(known[0].topic) is known[0]

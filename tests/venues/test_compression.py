@@ -141,3 +141,8 @@ def test_salvage_from_the_captured_frames(capture: list[tuple[bytes, bytes]]) ->
             name = text.split(b'"')[3].decode()
             assert _salvaged(frame[: len(frame) // 2]) == name
             assert _salvaged(text[: len(text) // 2]) == name
+
+
+def test_salvage_reads_no_more_than_the_beginning() -> None:
+    empty = b"\x00\x00\x00\xff\xff" * 1000
+    assert _salvaged(gzip.compress(b"")[:10] + empty + FRAME[10:]) is None

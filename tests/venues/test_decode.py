@@ -463,7 +463,7 @@ def test_frames_around_the_data(text: bytes, expected: Message) -> None:
         (b"[1,2]", None),
         (b"7", None),
         (b"null", None),
-        (b'{"ch":"' + b"x" * 10**6 + b'"}', "x" * 10**6),
+        (b'{"ch":"' + b"x" * 10**5 + b'"}', "x" * 500),
     ],
 )
 def test_unknown_frames_are_no_errors(text: bytes, topic_text: str | None) -> None:
@@ -705,3 +705,34 @@ def test_the_long_recordings(fixture: str, counts: dict[str, int], request: pyte
     assert sum(isinstance(event, Trade) for event in events) == counts["trades"]
     assert sum(isinstance(message, Reply) for message in messages) == counts.get("replies", 1)
     assert all(after.prev_seq == before.seq for before, after in itertools.pairwise(deltas))
+
+
+def _delta_with(bids: bytes, more: bytes = b"") -> bytes:
+    tick = b'"seqNum":2,"prevSeqNum":1,"bids":[%b],"asks":[]%b' % (bids, more)
+    return b'{"ch":"market.btcusdt.mbp.150","ts":1,"tick":{%b}}' % tick
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (_delta_with(b"[1,1]").replace(b":2,", b":1,"), "not below"),
+        (_delta_with(b",".join([b"[1,1]"] * 10_001)), "length"),
+        (_delta_with(b"[1,1]", b',"x":"\xff"'), "utf-8"),
+        (_delta_with(b",".join([b"[1e300,1]"] * 1800)), "three digits"),
+        (b'{"ping":1,"x":"' + b"x" * (512 << 10) + b'"}', "larger"),
+        (b'{"rep":"market.btcusdt.mbp.150","data":{"seqNum":1,"bids":[[1,1],[1,2]]}}', "twice"),
+        (
+            b'{"ch":"market.btcusdt.trade.detail","ts":1,"tick":{"data":[{"price":1,"amount":1,"direction":"buy",'
+            b'"id":' + b"1" * 65 + b"}]}}",
+            "digits",
+        ),
+    ],
+)
+def test_what_would_cost_time_memory_or_truth_is_refused(text: bytes, why: str) -> None:
+    with pytest.raises(DecodeError, match=why):
+        decode(text)
+
+
+def test_an_error_of_many_words_is_cut() -> None:
+    message = decode(b'{"status":"error","err-msg":"' + b"w" * 5000 + b'"}')
+    assert isinstance(message, Refusal) and len(message.text) == 500

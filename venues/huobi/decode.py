@@ -31,6 +31,7 @@ from bookreel.book.model import (
 )
 from bookreel.venues.errors import DecodeError
 from bookreel.venues.huobi import wire
+from bookreel.venues.huobi.compression import MAX_TEXT_BYTES
 from bookreel.venues.huobi.refusals import classify
 from bookreel.venues.huobi.topics import FEEDS, Family, parse_topic
 from bookreel.venues.message import (
@@ -48,12 +49,20 @@ from bookreel.venues.message import (
 
 __all__ = ["decode"]
 
+_BRIEF_BYTES: Final = 16 << 10
+_LONG_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{3}")
+_LONG_EXPONENTS_MAX: Final = 1000
+
 _PUSH: Final = b'{"ch":"'
 _PUSH_NAME_END: Final = len(_PUSH) + 80
 """No topic's name is longer, and what is longer must not be remembered."""
 _NS_PER_MS: Final = 1_000_000
 _NS_PER_S: Final = 1_000_000_000
 _INT64_MAX: Final = 2**63 - 1
+_WORDS_MAX: Final = 500
+"""Characters of an error's code and text, and of the name of a topic that is none: these go into logs."""
+_TRADE_ID_MAX: Final = 64
+"""Digits or characters of a trade's long id: the venue's have 27, and thousands are remembered."""
 _ROUTES_MAX: Final = 65_536
 """Every feed of every listed symbol fits; beyond, the least used is looked up anew."""
 
@@ -72,27 +81,40 @@ def decode(text: bytes) -> Message:
 
     ``ts_event`` of an event is 0 where neither it nor its envelope has a time (old replies). Raises ``DecodeError``.
     """
+    if len(text) > MAX_TEXT_BYTES:
+        raise DecodeError(f"it is larger than {MAX_TEXT_BYTES} bytes", text)
+    if len(text) > _BRIEF_BYTES and len(_LONG_EXPONENT.findall(text)) > _LONG_EXPONENTS_MAX:
+        # Each takes the parser some 8 us, a thousand times as long as others. Prices have none.
+        raise DecodeError(f"more than {_LONG_EXPONENTS_MAX} numbers have an exponent of three digits", text)
+    if not text.isascii():
+        # The parser looks only at what it reads, and a text that is none could not be stored as one.
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise DecodeError(str(error), text) from None
+    failed: Exception | None = None
     if text.startswith(_PUSH):
         end = text.find(b'"', len(_PUSH), _PUSH_NAME_END)
         route = _route(text[len(_PUSH) : end]) if end > 0 else None
         if route is not None:
             try:
                 return route[1](text, route[0])
-            except _UNREADABLE:
-                pass  # the slow way tells an error frame from a broken one
+            except _UNREADABLE as error:
+                failed = error  # the slow way tells an error frame from a broken one
     try:
-        return _decode_any(text)
+        return _decode_any(text, failed)
     except _UNREADABLE as error:
         raise DecodeError(str(error), text) from None
 
 
-def _decode_any(text: bytes) -> Message:
+def _decode_any(text: bytes, failed: Exception | None) -> Message:
+    """``failed``: why it cannot be read as the push that it begins as; that is not tried twice."""
     try:
         frame = _envelope(text)
     except msgspec.ValidationError:
         if text.lstrip()[:1] == b"{":
             raise
-        msgspec.json.decode(text)  # not an object, but is it JSON at all?
+        _any(text)  # not an object, but is it JSON at all?
         return Unknown("not an object", None, None)
     if frame.status == "error" or frame.err_msg is not None:
         return _refusal(frame)
@@ -102,11 +124,14 @@ def _decode_any(text: bytes) -> Message:
         return Heartbeat("pong", frame.pong)
     ts_event = None if frame.ts is None else frame.ts * _NS_PER_MS
     if frame.action != wire.ABSENT or frame.op != wire.ABSENT or frame.code != wire.ABSENT:
-        return Unknown("a frame of the private protocols", frame.ch, ts_event)
+        name = None if frame.ch is None else frame.ch[:_WORDS_MAX]
+        return Unknown("a frame of the private protocols", name, ts_event)
     if frame.ch is not None:
         topic = parse_topic(frame.ch)
         if topic is None:
-            return Unknown("unknown topic", frame.ch, ts_event)
+            return Unknown("unknown topic", frame.ch[:_WORDS_MAX], ts_event)
+        if failed is not None:
+            raise failed
         return _PUSHES[FEEDS[topic.feed].family](text, topic)
     if frame.rep is not None:
         return _reply(frame, frame.rep, ts_event)
@@ -124,13 +149,14 @@ def _decode_any(text: bytes) -> Message:
 
 
 _envelope: Final = msgspec.json.Decoder(wire.Envelope).decode
+_any: Final = msgspec.json.Decoder(Raw).decode
 _string: Final = msgspec.json.Decoder(str).decode
 _request_id_of: Final = msgspec.json.Decoder(int | str | None).decode
 
 
 def _refusal(frame: wire.Envelope) -> Refusal:
-    code = "" if frame.err_code is None else str(frame.err_code)
-    words = frame.err_msg or ""
+    code = "" if frame.err_code is None else str(frame.err_code)[:_WORDS_MAX]
+    words = (frame.err_msg or "")[:_WORDS_MAX]
     ts_event = None if frame.ts is None else frame.ts * _NS_PER_MS
     return Refusal(classify(code, words), code, words, _request_id(frame.id), ts_event)
 
@@ -139,13 +165,13 @@ def _ack(kind: Any, name: Raw, frame: wire.Envelope, ts_event: int | None) -> Me
     text = _topic_text(name)
     topic = parse_topic(text)
     if topic is None:
-        return Unknown(f"{kind} of an unknown topic", text, ts_event)
+        return Unknown(f"{kind} of an unknown topic", text[:_WORDS_MAX], ts_event)
     return Ack(kind, topic, _request_id(frame.id), ts_event)
 
 
 def _request(kind: Any, name: Raw, frame: wire.Envelope) -> Request:
     text = _topic_text(name)
-    return Request(kind, parse_topic(text), text, _request_id(frame.id))
+    return Request(kind, parse_topic(text), text[:_WORDS_MAX], _request_id(frame.id))
 
 
 def _topic_text(name: Raw) -> str:
@@ -168,7 +194,7 @@ def _request_id(value: Raw) -> RequestId:
 def _reply(frame: wire.Envelope, text: str, ts_event: int | None) -> Message:
     topic = parse_topic(text)
     if topic is None:
-        return Unknown("reply of an unknown topic", text, ts_event)
+        return Unknown("reply of an unknown topic", text[:_WORDS_MAX], ts_event)
     events: list[Event] = []
     if bytes(frame.data) not in (b"", b"null"):
         events = _REPLIES[FEEDS[topic.feed].family](frame.data, topic, ts_event or 0)
@@ -189,8 +215,9 @@ _summary_push: Final = msgspec.json.Decoder(wire.SummaryPush).decode
 def _push_mbp(text: bytes, topic: Topic) -> Message:
     frame = _mbp_push(text)
     tick = frame.tick
-    if tick.prev_seq > tick.seq:
-        raise _Misfit(f"prevSeqNum {tick.prev_seq} is above seqNum {tick.seq}")
+    if tick.prev_seq >= tick.seq:
+        # One that does not rise would be applied as often as it is repeated.
+        raise _Misfit(f"prevSeqNum {tick.prev_seq} is not below seqNum {tick.seq}")
     ts = frame.ts * _NS_PER_MS
     delta = Delta(topic.symbol, topic.feed, ts, tick.seq, tick.prev_seq, tick.bids or [], tick.asks or [])
     return Data(topic, ts, [delta])
@@ -310,10 +337,12 @@ _REPLIES: Final[dict[Family, Callable[[Raw, Topic, int], list[Event]]]] = {
 
 
 def _sorted(levels: Levels | None, *, best_is_high: bool) -> Levels:
-    """Best price first. The venue sorts already; on a sorted list this is one pass over the prices."""
+    """Best price first, each price once. On a sorted list, as the venue sends it, one pass."""
     if not levels:
         return []
     levels.sort(key=_price, reverse=best_is_high)
+    if len(dict(levels)) != len(levels):
+        raise _Misfit("a whole book with a price twice")
     return levels
 
 
@@ -346,6 +375,8 @@ def _trades(items: list[wire.TradeItem], topic: Topic, ts: int) -> list[Event]:
 def _trade_id(item: wire.TradeItem) -> str:
     """The long id's exact digits; they are more than a float64 or int64 holds, so no number is made of them."""
     text = bytes(item.id)
+    if len(text) > _TRADE_ID_MAX:
+        raise _Misfit("a trade's id has too many digits")
     if text[:1].isdigit():
         return text.decode()
     if text.startswith(b'"') and len(text) > 2:

@@ -39,11 +39,13 @@ __all__ = [
 
 Price: TypeAlias = Annotated[float, Meta(gt=0)]
 Size: TypeAlias = Annotated[float, Meta(ge=0)]
-WireLevels: TypeAlias = list[tuple[Price, Size]]
+WireLevels: TypeAlias = Annotated[list[tuple[Price, Size]], Meta(max_length=10_000)]
+"""The deepest feed has 400 levels a side."""
 Number: TypeAlias = Annotated[float, Meta(ge=0)] | str | None
 """The documentation quotes the numbers of a bbo, the venue does not: both are read."""
 
 Int64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Int32: TypeAlias = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Millis: TypeAlias = Annotated[int, Meta(ge=0, le=(2**63 - 1) // 1_000_000)]
 """Unix time in ms that still fits int64 as ns."""
 Seconds: TypeAlias = Annotated[int, Meta(ge=0, le=(2**63 - 1) // 1_000_000_000)]
@@ -205,8 +207,8 @@ class SymbolItem(Struct, rename="kebab"):
     symbol: str
     base_currency: str
     quote_currency: str
-    price_precision: int | None = None
-    amount_precision: int | None = None
+    price_precision: Int32 | None = None
+    amount_precision: Int32 | None = None
     state: str = "unknown"
 
 
