@@ -72,7 +72,8 @@ Stream: TypeAlias = tuple[str, str]
 
 _SNAPSHOTS: Final = """
 SELECT epoch, seq, bids, asks, epoch_ns(ts_recv) FROM book_snapshots
-WHERE symbol = ? AND feed = ? AND pos = epoch AND source = 'refresh' ORDER BY pos
+WHERE symbol = ? AND feed = ? AND pos = epoch
+QUALIFY row_number() OVER (PARTITION BY epoch ORDER BY seq, source DESC) = 1 ORDER BY pos
 """
 _DELTAS: Final = """
 SELECT epoch, seq, epoch_ns(ts_recv), side, price, size FROM book_deltas
@@ -99,6 +100,7 @@ class Audit(msgspec.Struct):
     faults: dict[str, int] = {}
     gaps_injected: int = 0
     gaps_found: int = 0
+    gaps_filled: int = 0
     gaps_recorded: int = 0
     gaps_unexplained: int = 0
     silences_undecided: int = 0
@@ -156,8 +158,10 @@ class _Truth(msgspec.Struct):
         return max((until for since, until in self.slow if since <= t <= until), default=t)
 
 
-def audit(archive: Path, truth: Path, *, seed: int = 1) -> Audit:
-    """Compare an archive with a truth file. Raises what :class:`Archive` raises for an unreadable one."""
+def audit(archive: Path, truth: Path, *, seed: int = 1, merged: bool = False) -> Audit:
+    """Compare an archive with a truth file. ``merged``: it is of several lines, so what one of them lost another may
+    have filled; that it has, books and trades show. Raises what :class:`Archive` raises for an unreadable one.
+    """
     result = Audit()
     told = _read(truth)
     with Archive(archive) as opened:
@@ -174,7 +178,7 @@ def audit(archive: Path, truth: Path, *, seed: int = 1) -> Audit:
         instants = [found for stream in sorted(told.books) for found in _books(opened, stream, told, result)]
         instants = [one for one in instants if not any(low <= one[1] <= high for low, high in told.again)]
         _as_of(opened, random.Random(seed).sample(instants, min(AS_OF_SAMPLES, len(instants))), result)
-        _gaps(told, holes, covered, result)
+        _gaps(told, holes, covered, result, merged)
         for symbol in symbols:
             _trades(opened, symbol, told, holes, covered, result)
     return result
@@ -313,7 +317,11 @@ def _stream(topic: str) -> Stream:
 
 
 def _gaps(
-    truth: _Truth, holes: dict[Stream, list[_Hole]], covered: dict[Stream, tuple[int, int]], result: Audit
+    truth: _Truth,
+    holes: dict[Stream, list[_Hole]],
+    covered: dict[Stream, tuple[int, int]],
+    result: Audit,
+    merged: bool,
 ) -> None:
     result.faults = dict(Counter(fault["kind"] for fault in truth.faults))
     for stream, fault, others in _inflicted(truth):
@@ -334,6 +342,10 @@ def _gaps(
             hole.explained = True
         # A stream that was not covered yet, or no more, had nothing to lose.
         if not near and not since + SLACK_NS < t < until - SLACK_NS:
+            continue
+        if not near and merged:
+            result.gaps_injected += 1
+            result.gaps_filled += 1
             continue
         if not near and kind == "silence" and t > until - KNOWABLE_NS:
             result.silences_undecided += 1
