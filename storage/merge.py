@@ -70,7 +70,12 @@ class MergeReport(msgspec.Struct):
 
 
 def merge(
-    a: Path | str, b: Path | str, into: Path | str, *, progress: Callable[[int, int], None] | None = None
+    a: Path | str,
+    b: Path | str,
+    into: Path | str,
+    *,
+    disk: Disk | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> MergeReport:
     """Make the archive ``into`` of the archives ``a`` and ``b``, which are only read, their journals' tails included.
 
@@ -78,7 +83,7 @@ def merge(
     :class:`CannotMerge`, NotAnArchive, UnknownFormat, CorruptManifest, CorruptFile, Unsettled, OSError.
     """
     begun = time.perf_counter()
-    disk = OsDisk()
+    disk = OsDisk() if disk is None else disk
     sources = [Source(Path(path), disk) for path in (a, b)]
     _check(sources, Path(into), disk)
     report = MergeReport([0, 0])

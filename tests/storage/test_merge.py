@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import shutil
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, tee
+from itertools import count, pairwise, tee
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,11 +20,14 @@ from bookreel.replay import Archive
 from bookreel.replay.asof import Coverage
 from bookreel.storage.changes import Step, changes, steps, wholes
 from bookreel.storage.contents import Contents, Stream
+from bookreel.storage.disk import File, OsDisk
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.merge import interleaved, merge
+from bookreel.storage.merge_chain import ChainRun
+from bookreel.storage.merge_gaps import Life, common_gaps
 from bookreel.storage.merge_lines import Lines
 from bookreel.storage.normalize import Normalizer
-from bookreel.storage.record import Record
+from bookreel.storage.record import Direction, Kind, Record, encode_event
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.seal import seal
 from bookreel.storage.verify import verify
@@ -44,10 +50,10 @@ def write(path: Path, records: Iterator[Record], *, identity: bytes, sealed: int
     options = JournalOptions(archive_id=identity, segment_seconds=1e9)
     with Journal.open(path, "huobi", clock=_Clock(), options=options) as journal:
         segments = 1
-        for count, record in enumerate(records, 1):
+        for number, record in enumerate(records, 1):
             taken = record.ts_recv, record.mono, record.conn, record.epoch, record.direction, record.kind
             assert journal.append(*taken, record.payload) >= record.pos
-            if count % rotate == 0:
+            if number % rotate == 0:
                 journal.flush()
                 journal.rotate()
                 segments += 1
@@ -246,14 +252,7 @@ def test_merged_books_are_right_and_miss_only_what_both_miss(
     both, tables, lines = together(*logs)
     views = [alone(log) for log in logs]
     # Every book is the exchange's at its number.
-    bids: dict[float, float] = {}
-    asks: dict[float, float] = {}
-    truth = {1000: ({}, {})}
-    for frame in frames:
-        if frame.prev:
-            apply(bids, frame.bids)
-            apply(asks, frame.asks)
-            truth[frame.seq] = dict(bids), dict(asks)
+    truth = books(frames)
     assert all(book == truth[seq] for seq, book in zip(both.seqs, both.books, strict=True))
     assert lines.counts["unequal"] == 0
     # No delta twice, and the chain of each epoch is whole.
@@ -288,3 +287,272 @@ def test_merged_books_are_right_and_miss_only_what_both_miss(
 
 def _ts(frame: Frame) -> int:
     return frame.ts
+
+
+# Lines that do not agree
+
+
+def books(world: Sequence[Frame]) -> dict[int, tuple[dict[float, float], dict[float, float]]]:
+    """The exchange's book at each number."""
+    bids: dict[float, float] = {}
+    asks: dict[float, float] = {}
+    truth: dict[int, tuple[dict[float, float], dict[float, float]]] = {1000: ({}, {})}
+    for frame in world:
+        if frame.prev:
+            apply(bids, frame.bids)
+            apply(asks, frame.asks)
+            truth[frame.seq] = dict(bids), dict(asks)
+    return truth
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_line_of_other_numbers_is_never_mixed_in(seed: int) -> None:
+    """The same numbers for other books: what is taken of a line is taken whole."""
+    world, other = list(World(400, seed)), list(World(400, seed + 100))[200:]
+    truths = books(world), books(other)
+    # The second line sees the same as the first one until its recorder is started anew.
+    before = Wire(2, loss=0.1).records(iter(world[:200]), stop=False)
+    after = Wire(3, loss=0.1).records(iter(other))
+    log = [msgspec.structs.replace(record, pos=pos) for pos, record in enumerate([*before, *after], 1)]
+    both, _, lines = together(list(Wire(1, loss=0.3).records(iter(world))), log)
+    assert lines.counts["unequal"] > 0
+    strange = [
+        seq
+        for seq, book in zip(both.seqs, both.books, strict=True)
+        if all(truth.get(seq) != book for truth in truths)
+    ]
+    assert not strange
+
+
+# Parts
+
+
+def hole(start: int, end: int | None, cause: Any = "disconnect", conn: str = "feed-0") -> Gap:
+    return Gap(*KEY, conn, 1, cause, 10, 20, start, end, None, None if end is None else end * 10)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "runs", "common"),
+    [
+        ([], [hole(5, 9)], [], []),
+        ([hole(3, 7)], [hole(5, 9, "silence")], [], [(5, 7, "silence", 70)]),
+        ([hole(5, 9, "silence")], [hole(3, 7)], [], [(5, 7, "silence", 70)]),
+        ([hole(5, 6), hole(7, 8)], [hole(1, 99)], [], [(5, 6, "disconnect", 60), (7, 8, "disconnect", 80)]),
+        ([hole(5, 6)], [hole(6, 9)], [], []),
+        (
+            [hole(5, None)],
+            [hole(3, 8), hole(9, None, "silence")],
+            [],
+            [(5, 8, "disconnect", 80), (9, None, "silence", None)],
+        ),
+        # The chain went on from 4 to 6 although neither line's own book was right.
+        ([hole(3, 8)], [hole(4, 9)], [(1, 6)], [(6, 8, "disconnect", 80)]),
+        ([hole(3, 8)], [hole(4, 9)], [(1, 8)], []),
+        ([hole(3, 8)], [hole(4, 9)], [(1, 5), (6, 7)], [(5, 6, "disconnect", 3), (7, 8, "disconnect", 80)]),
+    ],
+)
+def test_common_gaps(ours: Any, theirs: Any, runs: Any, common: Any) -> None:
+    chain = [ChainRun(start, end, pos, 1, 2, 1) for pos, (start, end) in enumerate(runs, 2)]
+    found = common_gaps([Life(0, 1, ours), Life(0, 1, theirs)], chain)
+    assert [(gap.start, gap.end, gap.cause, gap.repaired_by) for gap in found] == common
+
+
+def test_a_line_that_began_later_covers_nothing_before() -> None:
+    found = common_gaps([Life(0, 1, [hole(5, 6), hole(8, 30)]), Life(20, 7, [])])
+    assert [(gap.start, gap.end, gap.repaired_by) for gap in found] == [(5, 6, 60), (8, 20, 7)]
+    assert common_gaps([Life(), Life(20, 7, [hole(21, 22)])]) != []
+    assert common_gaps([Life(), Life()]) == []
+
+
+class Talk:
+    """The records of one line, told by seconds after the beginning."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def event(self, at: float, name: str, conn: str = "ws-0", **facts: Any) -> None:
+        self._add(at, conn, Direction.INTERNAL, Kind.EVENT, encode_event(name, **facts))
+
+    def ack(self, at: float, feed: str = "bbo") -> None:
+        ack = {"id": "1", "status": "ok", "subbed": f"market.{SYMBOL}.{feed}", "ts": 1}
+        self._add(at, "ws-0", Direction.IN, Kind.TEXT, json.dumps(ack).encode())
+
+    def bbo(self, at: float, seq: int) -> None:
+        tick = {"seqId": seq, "ask": 2.5, "askSize": 1.0, "bid": 2.25, "bidSize": 3.0}
+        push = {"ch": f"market.{SYMBOL}.bbo", "ts": 1_700_000_000_000 + seq, "tick": tick}
+        self._add(at, "ws-0", Direction.IN, Kind.TEXT, json.dumps(push).encode())
+
+    def _add(self, at: float, conn: str, direction: Direction, kind: Kind, payload: bytes) -> None:
+        ts = START_NS + round(at * 1e9)
+        pos = len(self.records) + 1
+        self.records.append(Record(pos, ts, ts, conn, int(bool(conn)), direction, kind, payload))
+
+
+def quotes(*talks: Talk) -> tuple[list[tuple[int, str]], list[tuple[float, float]]]:
+    """(number, line) of the merged quotes, and the holes."""
+    lines = Lines(Huobi(), ("A", "B"))
+    names = {}
+    for line, record, pos in interleaved((iter(talks[0].records), iter(talks[1].records))):
+        assert isinstance(record, Record)
+        names[pos] = "AB"[line]
+        lines.feed(line, record, pos)
+    lines.finish()
+    rows = lines.rows.take(compact=False)
+    found = [(row["seq"], names[row["pos"]]) for row in rows["bbo"].sort_by("ts_recv").to_pylist()]
+    holes = [
+        [(value - START_NS) / 1e9 for value in rows["gaps"][name].cast(pa.int64()).to_pylist()]
+        for name in ("start", "end")
+    ]
+    return found, list(zip(*holes, strict=True))
+
+
+def test_an_unnumbered_stream_is_taken_from_one_line_at_a_time() -> None:
+    a, b = Talk(), Talk()
+    for late, talk in ((0.0, a), (0.01, b)):
+        talk.event(0, "start", "")
+        talk.event(0, "connect")
+        talk.ack(0.1 + late)
+    for number in range(1, 60):
+        at = 1 + number / 10
+        # The first line is silent from 2.0 on, is known to be lost at 4.05, and back at 5.
+        if number == 31:
+            a.event(4.05, "disconnect", cause="half_open")
+        if number == 40:
+            a.event(5, "connect")
+            a.ack(5)
+        if number <= 10 or number >= 40:
+            a.bbo(at, number)
+        b.bbo(at + 0.01, number)
+    found, holes = quotes(a, b)
+    assert [number for number, _ in found] == list(range(1, 60))
+    assert [line for _, line in found] == ["A"] * 10 + ["B"] * 49
+    assert holes == []
+
+
+def test_an_unnoticed_silence_of_an_unnumbered_stream_is_filled() -> None:
+    """The line in use is back before the other one says anything more."""
+    a, b = Talk(), Talk()
+    for late, talk in ((0.0, a), (0.01, b)):
+        talk.event(0, "start", "")
+        talk.event(0, "connect")
+        talk.ack(0.1 + late)
+    for number in range(1, 30):
+        if number <= 10 or number > 20:
+            a.bbo(1 + number / 10, number)
+        if number == 20:
+            a.event(3.05, "silence", topics=[f"market.{SYMBOL}.bbo"])
+            a.ack(3.06)
+        b.bbo(1 + number / 10 + 0.01, number)
+    found, holes = quotes(a, b)
+    assert [number for number, _ in found] == list(range(1, 30))
+    assert [line for _, line in found] == ["A"] * 10 + ["B"] * 10 + ["A"] * 9
+    assert holes == []
+
+
+def test_a_hole_of_both_lines_is_one_hole() -> None:
+    a, b = Talk(), Talk()
+    for late, talk in ((0.0, a), (0.5, b)):
+        talk.event(0, "start", "")
+        talk.event(0, "connect")
+        talk.ack(0.1)
+        talk.bbo(1 + late, 1)
+        talk.event(2 + late, "disconnect", cause="disconnect")
+        talk.event(3 + late, "connect")
+        talk.ack(3.2 + late)
+    assert quotes(a, b)[1] == [(1.5, 3.2)]
+
+
+def test_interleaved_positions_rise_with_the_time() -> None:
+    a, b = Talk(), Talk()
+    for at in (1, 3, 2, 5):  # the clock was set back once
+        a.bbo(at, 1)
+    for at in (0, 1, 4, 6, 7):
+        b.bbo(at, 1)
+    items = list(interleaved((iter(a.records), iter(b.records))))
+    assert [pos for _, _, pos in items] == list(range(2, 11))
+    assert [line for line, _, _ in items] == [1, 0, 1, 0, 0, 1, 0, 1, 1]
+
+
+# Care
+
+
+class _Crash(BaseException):
+    """The process dies here."""
+
+
+class _Dying(OsDisk):
+    """Dies before its operation number ``at``."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise _Crash
+
+    def create(self, path: Path) -> File:
+        self._count()
+        return super().create(path)
+
+    def rename(self, old: Path, new: Path) -> None:
+        self._count()
+        super().rename(old, new)
+
+    def make_folder(self, folder: Path) -> None:
+        self._count()
+        super().make_folder(folder)
+
+    def sync_folder(self, folder: Path) -> None:
+        self._count()
+        super().sync_folder(folder)
+
+    def unlink(self, path: Path) -> None:
+        self._count()
+        super().unlink(path)
+
+
+def test_killed_anywhere_the_next_merge_gives_the_same(tmp_path: Path) -> None:
+    a, b = recorded(tmp_path, Wire(1, loss=0.02), Wire(2, loss=0.02), frames=60)
+    merge(a, b, tmp_path / "whole")
+    expected = contents(tmp_path / "whole")
+    into = tmp_path / "c"
+    died = 0
+    for at in count():
+        try:
+            merge(a, b, into, disk=_Dying(at))
+        except _Crash:
+            died += 1
+            # Put in place, it is whole; the lock's file may still be there.
+            found = contents(into)
+            assert not found or {name: found[name] for name in expected} == expected
+            if not found and at % 7:
+                continue
+            if found:
+                break
+            merge(a, b, into)
+        assert contents(into) == expected
+        shutil.rmtree(into)
+        if died and at > 40 and not (tmp_path / "c.merging").exists() and died < at:
+            break
+    assert died > 40
+
+
+def test_a_recorder_goes_on_in_a_merged_archive(tmp_path: Path) -> None:
+    a, b = recorded(tmp_path, Wire(1), Wire(2), frames=100)
+    merge(a, b, tmp_path / "c")
+    with Archive(tmp_path / "c") as opened:
+        ends = opened.coverage(SYMBOL)["end"].cast(pa.int64()).to_pylist()
+    later = Wire(3).records(frame for frame in World(400, 5) if frame.ts > START_NS + 200 * FRAME_NS)
+    options = JournalOptions(archive_id=b"archiveC", segment_seconds=1e9)
+    with Journal.open(tmp_path / "c", "huobi", clock=_Clock(), options=options) as journal:
+        for record in later:
+            shifted = max(record.ts_recv, START_NS + 201 * FRAME_NS)
+            taken = shifted, record.mono, record.conn, record.epoch, record.direction, record.kind
+            journal.append(*taken, record.payload)
+    seal(tmp_path / "c")
+    assert verify(tmp_path / "c").problems == []
+    with Archive(tmp_path / "c") as opened:
+        found = opened.sql("SELECT feed, cause, epoch_ns(start) FROM gaps ORDER BY feed").fetchall()
+    assert [(feed, cause) for feed, cause, _ in found] == [(feed, "operator") for feed in FEEDS]
+    assert sorted(start for _, _, start in found) == sorted(ends)
