@@ -86,7 +86,8 @@ class Session:
                         "connect failed: line=%s error=%s retry_s=%.1f", self.line.name, error, wait_s
                     )
                     continue
-                good = await self._connected(socket)
+                # In a task of its own: a group counts its own abort as a request to cancel the task it is in.
+                good = await asyncio.create_task(self._connected(socket), name=f"{self.line.name} connection")
                 _check_cancelled()
                 if good:
                     delays = self._delays()
