@@ -9,6 +9,7 @@ from typing import Final
 from bookreel.book.model import Cause, Delta, Snapshot
 from bookreel.book.sync import BookSync, Outcome, State
 from bookreel.ingest.freshness import newer_book
+from bookreel.ingest.witness import Witnesses
 from bookreel.venues.message import Topic
 
 __all__ = ["RESYNC_BUCKETS_S", "LiveBook", "LiveBooks"]
@@ -17,6 +18,7 @@ RESYNC_BUCKETS_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0
 """Upper bounds of the histogram of how long books were not live."""
 
 _RETRY_NS: Final = 100_000_000
+_REFUSALS_FREE: Final = 2
 _RETRY_CAP_NS: Final = 5_000_000_000
 
 
@@ -38,8 +40,11 @@ class LiveBook:
 
     @property
     def pause_ns(self) -> int:
-        """How long to wait before the next request."""
-        return min(_RETRY_CAP_NS, _RETRY_NS << min(self.refusals - 1, 10)) if self.refusals else 0
+        """How long to wait before the next request. Honest answers are often a little too old: the first ones that
+        are refused cost no pause.
+        """
+        late = self.refusals - _REFUSALS_FREE
+        return min(_RETRY_CAP_NS, _RETRY_NS << min(late - 1, 10)) if late > 0 else 0
 
     def acked(self, conn: str, mono: int) -> None:
         """Its subscription was acknowledged."""
@@ -109,7 +114,9 @@ class LiveBook:
 class LiveBooks:
     """All books of the recorder, to look at while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, witnesses: Witnesses | None = None) -> None:
+        self.witnesses = witnesses
+        """What the symbols' other streams know; None: each connection sees its own only."""
         self._books: dict[tuple[str, str], LiveBook] = {}
         self.gaps: Counter[Cause] = Counter()
         self.duplicates = 0

@@ -17,6 +17,7 @@ from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.clock import Clock, SystemClock
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.errors import ReferenceUnavailable
+from bookreel.ingest.frames import FrameReader
 from bookreel.ingest.metrics import MetricsServer
 from bookreel.ingest.network import AioNetwork, Network
 from bookreel.ingest.plan import Line, plan
@@ -27,6 +28,7 @@ from bookreel.ingest.sealing import Sealer
 from bookreel.ingest.session import Session
 from bookreel.ingest.status import Phase
 from bookreel.ingest.tape import Tape
+from bookreel.ingest.witness import Witnesses
 from bookreel.storage.disk import Disk
 from bookreel.storage.errors import StorageError
 from bookreel.storage.journal import Journal, JournalOptions
@@ -74,7 +76,7 @@ class Collector:
         self._disk = disk
         self._offload = offload
         self._threads = threads
-        self.books = LiveBooks()
+        self.books = LiveBooks(Witnesses(FrameReader(self.venue).events))
         self.sessions: list[Session] = []
         self.pulse = Pulse(self.clock)
         self.journal: Journal | None = None

@@ -78,8 +78,10 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     s.
     """
 
-    req_interval_ms: Annotated[int, msgspec.Meta(ge=100)] = 110
-    """Between two requests on one connection: the venue's 100 ms and a margin for jitter on the way."""
+    req_interval_ms: Annotated[int, msgspec.Meta(ge=100)] = 105
+    """Between two requests on one connection: the venue's 100 ms and a margin for jitter on the way. It grows by
+    itself where the venue complains.
+    """
 
     sub_interval_ms: Annotated[int, msgspec.Meta(ge=0)] = 10
     """Between two subscriptions on one connection. No limit is published; a burst of 45 was taken."""
@@ -87,8 +89,15 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     req_timeout_ms: _Count = 5000
     """An unanswered request is asked again after this time, and then ever more slowly."""
 
-    ask_timeout_ms: _Count = 2000
-    """The same for the question whether a silent stream is alive: without an answer it is taken for dead."""
+    snapshot_hedge_ms: Annotated[int, msgspec.Meta(ge=0)] = 100
+    """A book that is without its snapshot for so long asks once more, and again after as long, where nobody else
+    waits for a first one: answers are late, or too old, often enough. 0: never.
+    """
+
+    ask_timeout_ms: _Count = 500
+    """The same for the question whether a silent stream is alive: without an answer it is asked once more, and then
+    taken for dead.
+    """
 
     connect_timeout_ms: _Count = 10_000
     """For name, TCP, TLS and WebSocket together."""
@@ -105,19 +114,30 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     half_open_ms: _Count = 15_000
     """A connection on which nothing at all came is dead after this time: three of the venue's pings."""
 
-    silence_floor_ms: _Count = 2000
+    ping_after_ms: _Count = 750
+    """Where the venue answers pings, it gets one as soon as nothing came for this time..."""
+
+    pong_timeout_ms: _Count = 1500
+    """...and a connection on which nothing comes for this time after it is dead."""
+
+    silence_floor_ms: _Count = 1000
     """A stream is never suspected sooner than this, however brisk it was."""
 
     silence_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
-    """A stream is suspected when it is silent for so many times its longest usual pause; that costs a
-    request.
+    """A stream is suspected when it is silent for so many times its longest usual pause; that costs a question."""
+
+    silence_ceiling_ms: _Count = 2000
+    """A stream is asked about after this silence, however quiet it was: what it may have withheld is known within
+    three seconds. More is politer to the venue where most symbols are quiet, and finds a dead one later.
     """
 
-    silence_unknown_ms: _Count = 10_000
-    """The same for a stream whose pace is not known yet."""
+    asks_per_second: _Positive = 50.0
+    """The most questions (second subscriptions) on one connection: 100 quiet topics, each every 2 s."""
 
-    silence_cap_s: _Count = 600
-    """A quiet stream is asked about at least this often."""
+    book_asks_per_second: _Positive = 5.0
+    """The same for books, whose questions take turns with requests for snapshots. Where ``depth.step0`` is recorded
+    too, quiet books need none.
+    """
 
     audit_interval_s: Annotated[int, msgspec.Meta(ge=0)] = 300
     """How often each live book's snapshot is requested and recorded, for `bookreel verify` to compare; 0:

@@ -1,30 +1,36 @@
 """What one connection says and hears, without the connection: frames in, frames out, times passed in.
 
 The session calls :meth:`Dialogue.receive` with each frame, sends what :meth:`Dialogue.outgoing` gives, and
-calls :meth:`Dialogue.check` now and then; :class:`LineDown` ends the connection. Every frame is journaled
-before anything interprets it, and a frame that was shed is not interpreted, so that the live books are what
-the archive's will be.
+calls :meth:`Dialogue.check` as :meth:`Dialogue.next_check` says; :class:`LineDown` ends the connection. Every frame
+is journaled before anything interprets it, and a frame that was shed is not interpreted, so that the live books
+are what the archive's will be.
+
+Where frames come faster than they can be read, they wait in :attr:`Dialogue.backlog`, journaled already. A ping
+never waits there: it is looked for first, and its answer goes out ahead of all else.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
 from bookreel.book.model import Delta, Snapshot
-from bookreel.book.sync import Outcome
+from bookreel.book.sync import Outcome, State
 from bookreel.ingest.books import LiveBook
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.errors import LineDown
-from bookreel.ingest.frames import FrameReader
-from bookreel.ingest.freshness import newer
-from bookreel.ingest.health import Finding, HealthSettings, LineHealth, Pace
-from bookreel.ingest.pacing import Outgoing, Pacer, Purpose
+from bookreel.ingest.frames import HEARTBEAT_BYTES, FrameReader
+from bookreel.ingest.health import Finding, HealthSettings, Pace
+from bookreel.ingest.inquiry import Inquiry
+from bookreel.ingest.pacing import IN_FLIGHT, Outgoing, Pacer, Purpose
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
+from bookreel.ingest.witness import Witnesses
 from bookreel.storage.errors import StorageError
+from bookreel.storage.shedding import Victim
 from bookreel.venues.errors import VenueError
 from bookreel.venues.message import Ack, Data, Heartbeat, Message, Refusal, Reply, Topic, Venue
 
@@ -34,6 +40,14 @@ _MS: Final = 1_000_000
 _S: Final = 1_000_000_000
 _BUSY_PAUSE_NS: Final = 2 * _S
 _BACKFILL_TRIES: Final = 4
+_FIRST_DELTA_NS: Final = 150 * _MS
+"""A book just subscribed waits so long for a delta before it is asked for: an image that is older than the first
+delta is useless.
+"""
+_SOONEST_NS: Final = 20 * _MS
+"""Between two checks."""
+_ISSUED_MAX: Final = 1024
+"""Requests remembered for answers that come late, or twice."""
 _FIRST_AUDIT_NS: Final = 5 * _S
 """An archive that goes on may know newer numbers than the first snapshot has, and then needs a second one."""
 
@@ -56,6 +70,7 @@ class Dialogue:
         paces: dict[str, Pace],
         wake: Callable[[], None],
         recover: bool,
+        witnesses: Witnesses | None = None,
     ) -> None:
         self._topics = topics
         self._books = books
@@ -80,8 +95,26 @@ class Dialogue:
             ask_timeout_ns=min(config.ask_timeout_ms, config.req_timeout_ms) * _MS,
             rng=rng,
         )
-        self._health = LineHealth(HealthSettings.of(config), now, paces=paces, pongs=stats.pongs)
         self._reader = FrameReader(venue)
+        self._inquiry = Inquiry(
+            topics,
+            books,
+            stats,
+            HealthSettings.of(config, books=bool(books)),
+            venue=venue,
+            reader=self._reader,
+            witnesses=Witnesses(self._reader.events) if witnesses is None else witnesses,
+            paces=paces,
+            now=now,
+        )
+        self._health = self._inquiry.health
+        self.backlog: deque[tuple[bytes | str, int, int, int, Victim | None]] = deque()
+        """Frames that are journaled and not looked at: frame, position, wall and monotonic receive time (ns), and of
+        one that was shed what that cost.
+        """
+        # What was asked, by request id, oldest forgotten first.
+        self._issued: dict[str, str] = {}
+        self._last_pulled: Outgoing | None = None
         self._unreadable = 0
         self._unaskable: set[str] = set()
         self._renewed: set[str] = set()
@@ -107,9 +140,10 @@ class Dialogue:
 
     # In
 
-    def receive(self, frame: bytes | str, wall: int, mono: int) -> bytes | None:
-        """Take a frame received at ``wall`` and ``mono`` (ns). Returns what must be answered before all
-        else.
+    def receive(self, frame: bytes | str, wall: int, mono: int, *, later: bool = False) -> bytes | None:
+        """Take a frame received at ``wall`` and ``mono`` (ns). Returns what must be answered before all else.
+
+        ``later``: only journal it, unless it is a ping; see :meth:`catch_up`.
         """
         stats = self._stats
         pos = self._tape.received(frame, wall, mono, self._conn, self._epoch)
@@ -117,17 +151,52 @@ class Dialogue:
         stats.frame_bytes += len(frame)
         stats.last_frame_wall = wall
         self.last_wall = wall
-        health = self._health
-        health.any_at = mono
+        self._health.any_at = mono
+        if len(frame) <= HEARTBEAT_BYTES and (value := self._reader.ping_value(frame)) is not None:
+            self._unreadable = 0
+            if not pos:
+                self._shed(frame, wall, mono, self._tape.victim)
+            return self._venue.pong(value)
         if not pos:
-            return self._shed(frame, wall, mono)
+            victim = self._tape.victim
+            if self.backlog:
+                self.backlog.append((frame, 0, wall, mono, victim))
+            else:
+                self._shed(frame, wall, mono, victim)
+        elif later or self.backlog:
+            self.backlog.append((frame, pos, wall, mono, None))
+        else:
+            self._interpret(frame, pos, wall, mono)
+        return None
+
+    def catch_up(self, frames: int) -> None:
+        """Look at the oldest ``frames`` of those that wait."""
+        backlog = self.backlog
+        for _ in range(min(frames, len(backlog))):
+            frame, pos, wall, mono, victim = backlog.popleft()
+            if victim is None:
+                self._interpret(frame, pos, wall, mono)
+            else:
+                self._shed(frame, wall, mono, victim)
+
+    def close(self) -> None:
+        """The connection is gone: look at what came before its end, which is why the end counts no more."""
+        while self.backlog:
+            try:
+                self.catch_up(len(self.backlog))
+            except LineDown as down:
+                _log.debug("down already: line=%s epoch=%d %s", self._conn, self._epoch, down)
+        self._tell_quiet(self._tape.clock.mono_ns(), all_of_them=True)
+        self._inquiry.close()
+
+    def _interpret(self, frame: bytes | str, pos: int, wall: int, mono: int) -> None:
         try:
             text, read = self._reader.read(frame)
             self._unreadable = 0
             if isinstance(read, str):
                 self._spoke(read, frame, text, wall, mono)
-                return None
-            return self._message(read, frame, text, pos, wall, mono)
+            else:
+                self._message(read, frame, text, pos, wall, mono)
         except VenueError as error:
             self._undecodable(frame, wall, error)
         except (LineDown, StorageError):
@@ -136,17 +205,15 @@ class Dialogue:
             # A bug of ours in reading one frame must not cost the connection and all its other streams.
             _log.exception("cannot read a frame: line=%s epoch=%d pos=%d", self._conn, self._epoch, pos)
             self._undecodable(frame, wall, None)
-        return None
 
     def _message(
         self, message: Message, frame: bytes | str, text: bytes, pos: int, wall: int, mono: int
-    ) -> bytes | None:
+    ) -> None:
         if isinstance(message, Data):
             self._data(message, frame, text, pos, wall, mono)
         elif isinstance(message, Heartbeat):
-            if message.kind == "ping":
-                return self._venue.pong(message.value)
-            self._stats.pongs = self._health.pongs = True
+            if message.kind == "pong":
+                self._stats.pongs = self._health.pongs = True
         elif isinstance(message, Ack):
             self._acked(message, wall, mono)
         elif isinstance(message, Reply):
@@ -155,7 +222,6 @@ class Dialogue:
             self._refused(message, mono)
         else:
             self._stats.unknown += 1
-        return None
 
     def _data(self, data: Data, frame: bytes | str, text: bytes, pos: int, wall: int, mono: int) -> None:
         name = data.topic.text
@@ -181,10 +247,9 @@ class Dialogue:
 
     def _spoke(self, name: str, frame: bytes | str, text: bytes, wall: int, mono: int) -> None:
         """A push came: its stream lives."""
-        payload = frame if isinstance(frame, bytes) else text
-        finding = self._health.data(name, mono, wall, payload)
+        finding = self._inquiry.spoke(name, frame, text, wall, mono)
         if finding is not None:
-            self._found(finding, text, wall, mono)
+            self._act(finding, mono)
 
     def _acked(self, ack: Ack, wall: int, mono: int) -> None:
         topic = ack.topic
@@ -197,37 +262,34 @@ class Dialogue:
             if book is not None:
                 book.lost("operator", wall, mono)
             return
+        first = topic.text not in self._stats.acked
         self._stats.acked.add(topic.text)
-        self._tape.subscribed(topic.text)
+        if first:
+            self._tape.subscribed(topic.text)
         began = wall if ack.ts_event is None else ack.ts_event
-        self._health.acked(topic.text, mono, wall, began, sequenced=topic.coverage == "sequenced")
+        self._inquiry.acked(topic, mono, wall, began)
         if book is not None:
             book.acked(self._conn, mono)
             self._pursue(book, mono)
-        elif self._recover or topic.text in self._renewed:
+        elif first and (self._recover or topic.text in self._renewed):
             self._renewed.discard(topic.text)
             self._backfill(topic)
 
     def _replied(self, reply: Reply, pos: int, wall: int, mono: int) -> None:
         name = reply.topic.text
         self._pacer.answered(reply.request_id)
+        # A late answer, or a second one, may still be of use; one to another question is not this topic's.
+        if self._issued.get(str(reply.request_id)) != name:
+            self._stats.foreign += 1
+            return
+        self._act(self._inquiry.replied(reply, wall, mono), mono)
         book = self._books.get(name)
-        stream = self._health.streams.get(name)
         if book is None:
-            if stream is not None and self._health.asked(name):
-                is_newer = newer(reply.events, self._reader.events(stream.payload), stream.began)
-                self._act(self._health.answered(name, mono, wall, newer=is_newer), mono)
             return
         snapshot = reply.events[0] if reply.events else None
         assert snapshot is None or isinstance(snapshot, Snapshot), (
             "an incremental book is answered with a snapshot"
         )
-        if stream is not None and snapshot is not None and self._health.asked(name):
-            if book.sync.valid:
-                is_newer = book.newer(snapshot)
-            else:
-                is_newer = newer([snapshot], self._reader.events(stream.payload), stream.began)
-            self._act(self._health.answered(name, mono, wall, newer=is_newer), mono)
         outcome = book.snapshot(snapshot, pos, wall, mono)
         if outcome is Outcome.REFUSED:
             _log.info("snapshot refused: line=%s topic=%s why=%s", self._conn, name, book.sync.refusal)
@@ -237,7 +299,7 @@ class Dialogue:
         reason = refusal.reason
         self._stats.refusals[reason] += 1
         if reason == "busy":
-            self._pacer.hold(mono + _BUSY_PAUSE_NS)
+            self._pacer.complaint(mono + _BUSY_PAUSE_NS)
         asked = self._pacer.answered(refusal.request_id)
         if asked is None:
             _log.warning(
@@ -260,7 +322,7 @@ class Dialogue:
             self._refused_for_good(asked)
         else:
             base = {"busy": _BUSY_PAUSE_NS, "not_open": 30 * _S}.get(reason, _S)
-            if asked.purpose is not Purpose.ASK and asked.purpose is not Purpose.AUDIT:
+            if asked.purpose not in _ONCE:
                 self._pacer.retry(asked, mono, base_ns=base, cap_ns=max(60 * _S, 20 * base))
         self._wake()
 
@@ -269,7 +331,7 @@ class Dialogue:
         if asked.verb == "sub":
             self._stats.refused.add(name)
             self._stats.acked.discard(name)
-            self._health.ended(name)
+            self._inquiry.ended(name)
             self._pacer.drop(asked.topic)
         elif asked.verb == "req":
             self._unaskable.add(name)
@@ -288,10 +350,10 @@ class Dialogue:
         if self._unreadable >= self._config.decode_error_limit:
             raise LineDown("decode_error", f"{self._unreadable} unreadable frames in a row")
 
-    def _shed(self, frame: bytes | str, wall: int, mono: int) -> bytes | None:
-        """The journal could not take a frame. Its ping must be answered all the same."""
+    def _shed(self, frame: bytes | str, wall: int, mono: int, victim: Victim) -> None:
+        """The journal could not take a frame."""
         self._stats.shed += 1
-        name, cause = self._tape.victim.topic, self._tape.victim.cause
+        name, cause = victim.topic, victim.cause
         if name is None:
             for book in self._books.values():
                 book.doubt(cause, wall)
@@ -301,8 +363,6 @@ class Dialogue:
                 held.lost(cause, held.sync.last_ts, mono)
             # The stream lives: nothing is to be asked about it.
             self._health.data(name, mono, wall, frame if isinstance(frame, bytes) else frame.encode())
-        value = self._reader.ping_value(frame)
-        return None if value is None else self._venue.pong(value)
 
     # Out
 
@@ -314,13 +374,26 @@ class Dialogue:
         while (out := self._pacer.pull(now)) is not None:
             topic = out.topic
             book = self._books.get(topic.text)
-            if out.purpose is Purpose.SNAPSHOT and (book is None or not book.asking()):
-                self._pacer.answered(out.request_id)
-                continue
+            if out.purpose in _FOR_BOOKS:
+                if book is None or not book.asking():
+                    self._pacer.answered(out.request_id)
+                    continue
+                self._hedge(out, now)
             make = {"sub": self._venue.sub, "unsub": self._venue.unsub, "req": self._venue.req}[out.verb]
             self._stats.sent[out.verb] += 1
+            self._last_pulled = out
+            if out.verb == "req":
+                self._issued[out.request_id] = topic.text
+                if len(self._issued) > _ISSUED_MAX:
+                    del self._issued[next(iter(self._issued))]
             return self._sent(make(topic, out.request_id))
         return None
+
+    def left(self, now: int) -> None:
+        """What :meth:`outgoing` gave last has left."""
+        if self._last_pulled is not None:
+            self._pacer.left(self._last_pulled, now)
+            self._last_pulled = None
 
     def answer(self, text: bytes) -> bytes:
         """What :meth:`receive` returned, journaled: to be sent at once."""
@@ -352,18 +425,42 @@ class Dialogue:
     def _pursue(self, book: LiveBook, mono: int) -> None:
         """Ask for a snapshot if the book wants one and none is on its way."""
         if book.sync.wants_snapshot:
-            self._put("req", book.topic, Purpose.SNAPSHOT, mono + book.pause_ns)
+            pause = book.pause_ns
+            if not pause and not book.sync.buffer:
+                pause = _FIRST_DELTA_NS
+            self._put("req", book.topic, Purpose.SNAPSHOT, mono + pause)
+
+    def _hedge(self, out: Outgoing, now: int) -> None:
+        """The answer may be late, lost or too old: ask once more where there is room, long before it is overdue."""
+        hedge = self._config.snapshot_hedge_ms * _MS
+        under_way = self._pacer.under_way("req", out.topic)
+        if hedge and under_way < IN_FLIGHT and not out.tries:
+            self._put("req", out.topic, Purpose.HEDGE, now + hedge)
 
     # Watching
 
     def check(self, now: int) -> None:
         """Look after unanswered requests, audits and silent streams. Raises :class:`LineDown`."""
-        for out in self._pacer.expired(now):
-            self._expired(out, now)
+        backlog = bool(self.backlog)
+        if not backlog:
+            for out in self._pacer.expired(now):
+                self._expired(out, now)
         if self._audits:
             self._audit(now)
-        for finding in self._health.check(now):
+        for finding in self._inquiry.check(now, backlog=backlog):
             self._act(finding, now)
+        self._tell_quiet(now)
+
+    def next_check(self, now: int) -> int:
+        """Ns until :meth:`check` should be called."""
+        wait = self._health.next_check(now)
+        deadline = self._pacer.deadline
+        return wait if deadline is None else max(_SOONEST_NS, min(wait, deadline - now))
+
+    def _tell_quiet(self, now: int, *, all_of_them: bool = False) -> None:
+        found = self._inquiry.quiet(now, all_of_them=all_of_them)
+        if found is not None:
+            self._note("quiet", topics=found[0], until=found[1])
 
     def _expired(self, out: Outgoing, now: int) -> None:
         self._stats.timeouts += 1
@@ -377,13 +474,20 @@ class Dialogue:
             out.tries,
         )
         book = self._books.get(name)
-        if book is not None and out.verb == "req":
+        # One of several requests that are under way is no reason for another.
+        alone = not self._pacer.under_way(out.verb, out.topic)
+        if book is not None and out.verb == "req" and alone and book.sync.state is State.AWAITING_SNAPSHOT:
             book.unanswered()
         if out.purpose is Purpose.ASK:
-            self._act(self._health.unanswered(name, now), now)
-        elif out.purpose is Purpose.BACKFILL and out.tries >= _BACKFILL_TRIES:
+            self._act(self._inquiry.unanswered(name, now), now)
+        elif (out.purpose is Purpose.BACKFILL and out.tries >= _BACKFILL_TRIES) or (
+            out.purpose in _FOR_BOOKS and not alone
+        ):
             return
         elif out.purpose is not Purpose.AUDIT:
+            if out.purpose is Purpose.HEDGE:
+                out.purpose = Purpose.SNAPSHOT
+                out.tries += 1
             self._pacer.retry(out, now, base_ns=_S // 2, cap_ns=60 * _S)
         if book is not None:
             self._pursue(book, now)
@@ -403,60 +507,50 @@ class Dialogue:
         name = finding.topic
         if finding.kind == "ask":
             topic = self._topics[name]
-            if self._venue.req_supported(topic) and name not in self._unaskable:
-                self._put("req", topic, Purpose.ASK)
-            else:
-                self._put("sub", topic, Purpose.ASK)
-        elif finding.kind == "quiet":
-            self._stats.quiet += 1
-            self._note("quiet", topic=name)
+            askable = self._venue.req_supported(topic) and name not in self._unaskable
+            # The venue takes subscriptions more readily than requests; a book's says nothing.
+            self._put(
+                "req" if askable and (finding.again or name in self._books) else "sub", topic, Purpose.ASK
+            )
         elif finding.kind == "dead":
-            self._renew(self._topics[name], finding.since, now)
+            self._renew(self._topics[name], finding, now)
         elif finding.kind == "hole":
-            self._silent(name, finding.since)
+            self._silent(name, finding.since, finding.why)
             self._backfill(self._topics[name])
         elif finding.kind == "ping":
             self._ping_due = True
             self._wake()
         elif finding.kind == "silence":
-            detail = f"heartbeats only; {name} is known to have changed"
+            detail = f"heartbeats only; {name}: {finding.why}"
             raise LineDown("silence", detail, since=finding.since)
         else:
             silent_s = (now - self._health.any_at) / 1e9
             raise LineDown("half_open", f"nothing at all came for {silent_s:.1f} s")
 
-    def _renew(self, topic: Topic, since: int, now: int) -> None:
+    def _renew(self, topic: Topic, finding: Finding, now: int) -> None:
         """A stream is dead while its line lives: say so, and subscribe anew."""
+        since = finding.since
+        self._inquiry.ended(topic.text)
         self._stats.acked.discard(topic.text)
         book = self._books.get(topic.text)
         if book is not None:
             since = book.sync.last_ts
             book.lost("silence", since, now)
-        self._silent(topic.text, since)
+        self._silent(topic.text, since, finding.why)
         self._renewed.add(topic.text)
         self._pacer.drop(topic)
         self._put("unsub", topic, Purpose.STREAM)
         self._subscribe(topic)
 
-    def _silent(self, name: str, since: int) -> None:
+    def _silent(self, name: str, since: int, why: str) -> None:
         self._stats.silences += 1
-        self._note("silence", topics=[name], since=since)
+        self._tell_quiet(self._tape.clock.mono_ns(), all_of_them=True)
+        self._note("silence", topics=[name], since=since, why=why)
 
     def _backfill(self, topic: Topic) -> None:
         """Ask for what may have been missed, where ids let what is known already be dropped."""
         if self._config.backfill_trades and topic.coverage == "id-only" and self._venue.req_supported(topic):
             self._put("req", topic, Purpose.BACKFILL)
-
-    def _found(self, finding: Finding, text: bytes, wall: int, mono: int) -> None:
-        """A message told something about its stream."""
-        if finding.kind != "compare":
-            self._act(finding, mono)
-            return
-        # The first message after a second subscription: the venue's last one, known already or not.
-        name = finding.topic
-        began = self._health.streams[name].began
-        is_newer = newer(self._reader.events(text), self._reader.events(finding.before), began)
-        self._act(self._health.answered(name, mono, wall, newer=is_newer, since=finding.since), mono)
 
     def _note(self, event: str, **facts: object) -> None:
         self._tape.event(event, self._conn, self._epoch, **facts)
@@ -465,6 +559,10 @@ class Dialogue:
             _LEVELS.get(event, logging.INFO), "%s: line=%s epoch=%d %s", event, self._conn, self._epoch, told
         )
 
+
+_FOR_BOOKS: Final = (Purpose.SNAPSHOT, Purpose.HEDGE)
+_ONCE: Final = (Purpose.ASK, Purpose.AUDIT)
+"""Not asked again by themselves: somebody else decides."""
 
 _LEVELS: Final = {
     "silence": logging.WARNING,

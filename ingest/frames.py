@@ -12,11 +12,11 @@ from bookreel.book.model import Event
 from bookreel.venues.errors import VenueError
 from bookreel.venues.message import Data, Heartbeat, Message, Venue
 
-__all__ = ["FrameReader"]
+__all__ = ["HEARTBEAT_BYTES", "FrameReader"]
 
 _PREFIX_BYTES: Final = 128
-_HEARTBEAT_BYTES: Final = 128
-"""A compressed heartbeat has about 42 bytes."""
+HEARTBEAT_BYTES: Final = 64
+"""A frame that is larger is no heartbeat: a compressed one has about 42 bytes."""
 _LEARNED_MAX: Final = 65_536
 
 
@@ -54,7 +54,7 @@ class FrameReader:
 
     def ping_value(self, frame: bytes | str) -> int | None:
         """The value of a ping; None for anything else, readable or not."""
-        if len(frame) > _HEARTBEAT_BYTES:
+        if len(frame) > HEARTBEAT_BYTES:
             return None
         try:
             payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame

@@ -14,17 +14,18 @@ _Content: TypeAlias = object
 _Mark: TypeAlias = tuple[int, _Content]
 
 
-def newer(answer: Sequence[Event], known: Sequence[Event], since: int) -> bool:
+def newer(answer: Sequence[Event], known: Sequence[Event], since: int, *, verbatim: bool = False) -> bool:
     """Whether ``answer`` holds something that the topic should have pushed after ``known``, its last push.
 
-    ``since`` (venue time, ns) is when the stream began; it decides where nothing was pushed yet.
+    ``since`` (venue time, ns) is when the stream began; it decides where nothing was pushed yet. ``verbatim``: the
+    answer is a push sent again as it was, so that a later one was missed even if it says the same.
     """
     if not answer:
         return False
     if not known:
         return max(event.ts_event for event in answer) > since
     there, here = _mark(answer), _mark(known)
-    return there[0] > here[0] and there[1] != here[1]
+    return there[0] > here[0] and (verbatim or there[1] != here[1])
 
 
 def newer_book(answer: Snapshot, book: L2Book, last_seq: int) -> bool:
@@ -53,7 +54,9 @@ def _mark(events: Sequence[Event]) -> _Mark:
         order = first.ts_event if first.seq is None else first.seq
         return order, (first.bid, first.bid_size, first.ask, first.ask_size)
     if isinstance(first, Ticker):
-        return first.ts_event, (first.open, first.high, first.low, first.close, first.volume, first.count)
+        summary = (first.open, first.high, first.low, first.close, first.volume, first.turnover, first.count)
+        quote = (first.bid, first.bid_size, first.ask, first.ask_size, first.last, first.last_size)
+        return first.ts_event, (summary, quote)
     assert isinstance(first, Delta), "every kind of event is compared somehow"
     return first.seq, first.seq
 

@@ -1,18 +1,22 @@
 """Is a line alive, and is each of its streams? Heartbeats prove nothing about data.
 
-Each stream's own pace is learned. One that has been silent for several times its longest usual pause is
-*suspected*, and then we ask instead of guessing, since a quiet market looks just the same:
+A quiet market looks just like a dead stream, so we ask instead of guessing, and soon: a stream that was
+silent for several times its longest usual pause, and in any case for ``ceiling_ns``, is *suspected*.
 
-- The topic is requested (or, where the venue answers no request for it, subscribed once more, upon which the
-  venue sends its last message again).
-- The answer holds nothing new: a quiet market. The stream is left alone, twice as long the next time.
-- The answer is newer than all that was pushed, and no push comes within a grace time, or there is no answer:
-  the stream is dead. If nothing else came on the line either, the whole line is.
-- The stream speaks again while the answer is overdue: what came in between is not known. A sequenced stream's
-  chain tells; for any other the pause is a hole.
+- The topic is subscribed once more, upon which the venue sends its last message again; an incremental book,
+  which has none, is requested. No second answer either: the other way is tried, where there is one.
+- The answer holds nothing new: a quiet market. The stream is left alone for as long again.
+- The answer is newer than all that was pushed. Within a grace time the push may still come, for it and the
+  answer take different ways inside the venue; if not, or if there was no answer, the stream is dead. If
+  nothing else came on the line either, the whole line is.
+- The stream speaks again, but says more than the answer did, or says it while the answer is overdue: what
+  came in between was missed. A sequenced stream's chain tells; for any other the pause is a hole.
+
+Asking has a budget per line; the streams that were silent longest come first. A *witness* may save the
+question: a symbol's other streams carry numbers of the same space (:mod:`bookreel.ingest.witness`).
 
 A line on which nothing at all comes, no heartbeat either, is half-open. Where the venue answers our pings
-this is found by one; else by waiting for three of the venue's.
+this is found by one, sent as soon as the line is still for a moment; else by waiting for three of the venue's.
 
 Pure: times are monotonic ns and passed in; the session does what the findings say. When checks come late (the
 process was stopped, the machine slept), frames may still wait unread, so silence is counted from then.
@@ -21,34 +25,56 @@ process was stopped, the machine slept), frames may still wait unread, so silenc
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from bookreel.ingest.config import RecordConfig
 
-__all__ = ["CHECK_INTERVAL_S", "Finding", "HealthSettings", "LineHealth", "Pace", "Phase", "StreamHealth"]
+__all__ = [
+    "CHECK_INTERVAL_S",
+    "Finding",
+    "HealthSettings",
+    "LineHealth",
+    "Pace",
+    "Phase",
+    "StreamHealth",
+    "Testimony",
+]
 
 CHECK_INTERVAL_S: Final = 0.25
+"""The longest time between two checks; :meth:`LineHealth.next_check` says when one may be needed sooner."""
 
 _MS: Final = 1_000_000
-_LATE_NS: Final = 1_000_000_000
+_S: Final = 1_000_000_000
+_LATE_NS: Final = _S
 """Checks further apart than this were late."""
-_PONG_NS: Final = 2_000_000_000
-"""A venue that answers pings does so within this time, over a bad line too."""
-_SERVER_PING_NS: Final = 5_500_000_000
-"""The venue's own pings come every 5 s."""
-_OVERDUE_NS: Final = 1_000_000_000
+_SOONEST_NS: Final = 20 * _MS
+"""Between two checks."""
+_FIRST_NS: Final = 3 * _S
+"""A venue answers something within this time: a connection begins with subscriptions and a ping."""
+_OVERDUE_NS: Final = _S
 """An answer takes a round trip, and a request its turn."""
-_GRACE_NS: Final = 1_000_000_000
-_GRACE_CAP_NS: Final = 5_000_000_000
+_GRACE_NS: Final = 500 * _MS
+"""A push that makes an answer old is at most this much later than it."""
+_LAG_NS: Final = 300 * _MS
+"""Silence of a sequenced stream after which its witnesses are heard."""
 _LEARNED: Final = 3
 """So many pauses must have been seen before a stream's pace is believed."""
 _PATIENCE_CAP: Final = 1 << 16
 _LEAK: Final = 1 / 64
 """How fast the longest pause is forgotten: to a third after 64 messages."""
+_BURST_NS: Final = 250 * _MS
+"""Questions saved up while nobody was suspected."""
 
-FindingKind: TypeAlias = Literal["ask", "compare", "quiet", "hole", "dead", "ping", "half_open", "silence"]
+FindingKind: TypeAlias = Literal[
+    "ask", "compare", "confirm", "quiet", "hole", "dead", "ping", "half_open", "silence"
+]
+
+Testimony: TypeAlias = Callable[[str, int], bool | None]
+"""What other streams say of a silent topic now (monotonic ns). True: it has nothing to say; False: it should have
+spoken; None: they do not know."""
 
 
 class HealthSettings(msgspec.Struct, frozen=True):
@@ -56,32 +82,41 @@ class HealthSettings(msgspec.Struct, frozen=True):
 
     floor_ns: int
     factor: float
-    unknown_ns: int
-    cap_ns: int
+    ceiling_ns: int
     half_open_ns: int
+    ping_after_ns: int
+    pong_timeout_ns: int
+    ask_interval_ns: int
 
     @classmethod
-    def of(cls, config: RecordConfig) -> HealthSettings:
+    def of(cls, config: RecordConfig, *, books: bool) -> HealthSettings:
+        """Of a line of incremental ``books``, which are asked by requests, or of other streams."""
+        asks = config.book_asks_per_second if books else config.asks_per_second
         return cls(
             floor_ns=config.silence_floor_ms * _MS,
             factor=config.silence_factor,
-            unknown_ns=config.silence_unknown_ms * _MS,
-            cap_ns=config.silence_cap_s * 1000 * _MS,
+            ceiling_ns=config.silence_ceiling_ms * _MS,
             half_open_ns=config.half_open_ms * _MS,
+            ping_after_ns=config.ping_after_ms * _MS,
+            pong_timeout_ns=config.pong_timeout_ms * _MS,
+            ask_interval_ns=int(_S / asks),
         )
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What to do. ``ask``: about the stream ``topic``. ``compare``: its message with the one ``before``, and
-    call :meth:`LineHealth.answered`. ``quiet``: all is well. ``hole``: it was silent after ``since`` (receive
-    time, ns) and is back. ``dead``: it is silent since then; subscribe anew. ``ping``: ping the venue.
-    ``half_open`` and ``silence`` (known good until ``since``): give the line up.
+    """What to do. ``ask``: about the stream ``topic``; ``again``: for the second time. ``compare``: its message
+    with the one ``before``, and call :meth:`LineHealth.answered`. ``confirm``: its message with the answer
+    ``before``; if it is newer, this is a ``hole``. ``quiet``: all is well. ``hole``: it was silent after ``since``
+    (receive time, ns) and is back. ``dead``: it is silent since then; subscribe anew. ``ping``: ping the venue.
+    ``half_open`` and ``silence`` (known good until ``since``): give the line up. ``why`` is for people.
     """
 
     kind: FindingKind
     topic: str = ""
     since: int = 0
     before: bytes | None = None
+    again: bool = False
+    why: str = ""
 
 
 class Phase(enum.Enum):
@@ -113,6 +148,8 @@ class StreamHealth:
     """One stream's watch."""
 
     __slots__ = (
+        "again",
+        "answer",
         "asked_at",
         "began",
         "count",
@@ -146,18 +183,24 @@ class StreamHealth:
         """Venue time of the acknowledgement, ns."""
         self.asked_at = 0
         self.until = 0
+        self.again = False
+        """The question under way is the second one."""
+        self.answer: bytes | None = None
+        """The message that was newer than all pushes, while a push may still make it known."""
 
     def threshold(self, settings: HealthSettings) -> float:
         """Silence, in ns, after which to ask."""
-        base: float = settings.unknown_ns
+        base = float(settings.ceiling_ns)
         if self.pace.pauses >= _LEARNED:
             base = max(float(settings.floor_ns), settings.factor * self.pace.scale)
-        return min(float(settings.cap_ns), base * (self.patience << min(self.strikes, 16)))
+        # A stream that keeps dying when subscribed anew is not to be stormed.
+        return min(float(settings.ceiling_ns), base * self.patience) * (1 << min(self.strikes, 8))
 
 
 class LineHealth:
     """All streams of one connection; a reconnect makes a new one. ``paces`` are kept over all of them, by
-    topic. ``pongs``: the venue is known to answer pings.
+    topic. ``pongs``: the venue is known to answer pings. ``resends``: it is known to answer a second subscription
+    with its last message. ``testimony``: what other streams say of the sequenced ones.
     """
 
     def __init__(
@@ -167,18 +210,24 @@ class LineHealth:
         *,
         paces: dict[str, Pace] | None = None,
         pongs: bool = False,
+        resends: bool = False,
+        testimony: Testimony | None = None,
     ) -> None:
         self.settings = settings
         self._paces = {} if paces is None else paces
+        self._testimony = testimony
         self.streams: dict[str, StreamHealth] = {}
         self.any_at = now
         """When anything last came."""
         self.data_at = now
         """When a stream last spoke."""
         self.pongs = pongs
+        self.resends = resends
         self._data_pace = Pace()
+        self._opened_at = now
         self._pinged_at = 0
         self._checked_at = now
+        self._ask_at = 0
         # Streams found dead since the line last brought data, which was then.
         self._deaths = 0
         self._death_mark = -1
@@ -208,8 +257,12 @@ class LineHealth:
         if phase is Phase.WATCHED:
             return None
         stream.phase = Phase.WATCHED
+        if stream.sequenced:
+            return None
+        if phase is Phase.CONFIRM and stream.answer is not None:
+            return Finding("confirm", topic, since, stream.answer)
         overdue = phase is Phase.ASKED and now - stream.asked_at > _OVERDUE_NS
-        return Finding("hole", topic, since) if overdue and not stream.sequenced else None
+        return Finding("hole", topic, since, why="it was back before it was asked") if overdue else None
 
     def acked(self, topic: str, now: int, wall: int, began: int, *, sequenced: bool) -> None:
         """A subscription was acknowledged at ``wall``, by the venue's clock at ``began`` (ns)."""
@@ -226,6 +279,7 @@ class LineHealth:
             stream.count = 0
             stream.good_wall = wall
             stream.began = began
+            stream.again = False
 
     def ended(self, topic: str) -> None:
         """A stream is no longer expected: refused, or about to be subscribed anew."""
@@ -239,25 +293,35 @@ class LineHealth:
         return stream is not None and (stream.phase is Phase.ASKED or stream.phase is Phase.RESENT)
 
     def answered(
-        self, topic: str, now: int, wall: int, *, newer: bool, since: int | None = None
+        self,
+        topic: str,
+        now: int,
+        wall: int,
+        *,
+        newer: bool,
+        since: int | None = None,
+        answer: bytes | None = None,
     ) -> Finding | None:
-        """The answer about a suspected stream came at ``wall``. ``since``: as in the finding ``compare``."""
+        """The answer about a suspected stream came at ``wall``. ``since``: as in the finding ``compare``.
+        ``answer``: the message itself where it can be compared with a later push.
+        """
         stream = self.streams.get(topic)
         if stream is None or not self.asked(topic):
             return None
+        if stream.phase is Phase.RESENT:
+            self.resends = True
+        stream.again = False
         if not newer:
             stream.phase = Phase.WATCHED
             stream.last_at = now
             stream.good_wall = wall
             stream.patience = min(stream.patience * 2, _PATIENCE_CAP)
             return Finding("quiet", topic)
-        if stream.phase is Phase.RESENT:
-            # Had the stream been alive, this message would have come before we asked.
-            if since is not None:
-                stream.good_wall = since
-            return self._dead(topic, stream, now, proven=True)
+        if since is not None:
+            stream.good_wall = since
         stream.phase = Phase.CONFIRM
-        stream.until = now + int(min(max(_GRACE_NS, 2 * stream.pace.scale), _GRACE_CAP_NS))
+        stream.until = now + _GRACE_NS
+        stream.answer = answer
         return None
 
     def unanswered(self, topic: str, now: int) -> Finding | None:
@@ -265,7 +329,13 @@ class LineHealth:
         stream = self.streams.get(topic)
         if stream is None or stream.phase is not Phase.ASKED:
             return None
-        return self._dead(topic, stream, now, proven=False)
+        if self.any_at <= stream.asked_at:
+            # Nothing else came either: that is the line's trouble, and soon found to be.
+            stream.phase = Phase.WATCHED
+            return None
+        if not stream.again:
+            return self._ask(topic, stream, now, again=True)
+        return self._dead(topic, stream, now, proven=False, why="no answer")
 
     def postponed(self, topic: str, now: int) -> None:
         """The question was refused for now; wait as for a quiet stream."""
@@ -273,49 +343,117 @@ class LineHealth:
         if stream is not None and stream.phase is Phase.ASKED:
             stream.phase = Phase.WATCHED
             stream.last_at = now
+            stream.again = False
 
-    def check(self, now: int) -> list[Finding]:
-        """What is wrong now; call it every :data:`CHECK_INTERVAL_S`."""
+    def check(self, now: int, *, backlog: bool = False) -> list[Finding]:
+        """What is wrong now; call it as :meth:`next_check` says. ``backlog``: frames wait to be looked at, so
+        that no stream can be told to be silent.
+        """
         if now - self._checked_at > _LATE_NS:
             self._excuse(now)
         self._checked_at = now
         line = self._check_line(now)
         if line is not None:
             return [line]
+        if backlog:
+            return []
         findings: list[Finding] = []
-        settings = self.settings
+        due: list[tuple[float, str, StreamHealth]] = []
         for topic, stream in self.streams.items():
             phase = stream.phase
             if phase is Phase.WATCHED:
-                if now - stream.last_at > stream.threshold(settings):
-                    stream.phase = Phase.ASKED
-                    stream.asked_at = now
-                    findings.append(Finding("ask", topic))
+                overdue = now - stream.last_at - stream.threshold(self.settings)
+                told = self._told(topic, stream, now)
+                if told is False:
+                    findings.append(self._ask(topic, stream, now))
+                    continue
+                if told is True and overdue > 0:
+                    stream.last_at = now
+                    continue
+                if overdue > 0:
+                    due.append((-overdue, topic, stream))
             elif (phase is Phase.CONFIRM or phase is Phase.RESENT) and now > stream.until:
-                finding = self._dead(topic, stream, now, proven=phase is Phase.CONFIRM)
+                finding = self._late(topic, stream, now)
+                if finding is None:
+                    continue
                 if finding.kind == "silence":
                     return [finding]
                 findings.append(finding)
+        if due:
+            due.sort(key=lambda each: each[:2])
+            interval = self.settings.ask_interval_ns
+            self._ask_at = max(self._ask_at, now - _BURST_NS)
+            for _, topic, stream in due:
+                if self._ask_at > now:
+                    break
+                self._ask_at += interval
+                findings.append(self._ask(topic, stream, now))
         return findings
+
+    def next_check(self, now: int) -> int:
+        """Ns until :meth:`check` may have something to say, unless something comes."""
+        settings = self.settings
+        at = self._checked_at + int(CHECK_INTERVAL_S * _S)
+        if self.pongs:
+            pinged = self._pinged_at > self.any_at
+            at = min(
+                at,
+                self._pinged_at + settings.pong_timeout_ns
+                if pinged
+                else self.any_at + settings.ping_after_ns,
+            )
+        for stream in self.streams.values():
+            phase = stream.phase
+            if phase is Phase.WATCHED:
+                due = max(stream.last_at + int(stream.threshold(settings)), self._ask_at)
+            elif phase is Phase.CONFIRM or phase is Phase.RESENT:
+                due = stream.until
+            else:
+                continue
+            at = min(at, due)
+        return max(at - now + 1, _SOONEST_NS)
 
     def _check_line(self, now: int) -> Finding | None:
         settings = self.settings
         silent = now - self.any_at
-        if silent > settings.half_open_ns:
+        if silent > settings.half_open_ns or (self.any_at == self._opened_at and silent > _FIRST_NS):
             return Finding("half_open")
         if not self.pongs:
             return None
         if self._pinged_at > self.any_at:
-            return Finding("half_open") if now - self._pinged_at > _PONG_NS else None
-        usual = float(_SERVER_PING_NS)
-        if self._data_pace.pauses >= _LEARNED:
-            usual = min(usual, max(float(settings.floor_ns), settings.factor * self._data_pace.scale))
-        if silent > usual:
+            return Finding("half_open") if now - self._pinged_at > settings.pong_timeout_ns else None
+        if silent > settings.ping_after_ns:
             self._pinged_at = now
             return Finding("ping")
         return None
 
-    def _dead(self, topic: str, stream: StreamHealth, now: int, *, proven: bool) -> Finding:
+    def _told(self, topic: str, stream: StreamHealth, now: int) -> bool | None:
+        if self._testimony is None or not stream.sequenced or now - stream.last_at < _LAG_NS:
+            return None
+        return self._testimony(topic, now)
+
+    def _ask(self, topic: str, stream: StreamHealth, now: int, *, again: bool = False) -> Finding:
+        stream.phase = Phase.ASKED
+        stream.asked_at = now
+        stream.again = again
+        stream.answer = None
+        return Finding("ask", topic, again=again)
+
+    def _late(self, topic: str, stream: StreamHealth, now: int) -> Finding | None:
+        """The push, or the message sent again, did not come."""
+        if stream.phase is Phase.CONFIRM:
+            return self._dead(topic, stream, now, proven=True, why="the answer was newer")
+        if not stream.again:
+            return self._ask(topic, stream, now, again=True)
+        if self.resends and stream.payload is not None:
+            return self._dead(topic, stream, now, proven=False, why="acknowledged, but not sent again")
+        # There may be nothing to send again, or this venue may not do it: no proof of anything.
+        stream.phase = Phase.WATCHED
+        stream.last_at = now
+        stream.again = False
+        return None
+
+    def _dead(self, topic: str, stream: StreamHealth, now: int, *, proven: bool, why: str) -> Finding:
         """A stream is dead, ``proven`` by a newer answer or only presumed for want of one; and so perhaps the
         line.
         """
@@ -327,8 +465,8 @@ class LineHealth:
         settings = self.settings
         usual = max(float(settings.floor_ns), settings.factor * self._data_pace.scale)
         if others and now - self.data_at > usual and (proven or self._deaths > 1):
-            return Finding("silence", topic, stream.good_wall)
-        return Finding("dead", topic, stream.good_wall)
+            return Finding("silence", topic, stream.good_wall, why=why)
+        return Finding("dead", topic, stream.good_wall, why=why)
 
     def _excuse(self, now: int) -> None:
         self.any_at = max(self.any_at, now)

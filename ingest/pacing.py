@@ -2,7 +2,8 @@
 
 The venue refuses requests (``req``) that follow each other faster than 100 ms on one connection; for
 subscriptions no limit is published, so they are merely spread. These are two lanes, each with its own
-interval. Within the requests, what a book waits for goes first. Heartbeats never come here.
+interval, counted from when the last one really left. Within the requests, what a book waits for goes first.
+Heartbeats never come here.
 
 Pure: times are monotonic ns and passed in. The caller sends what :meth:`Pacer.pull` gives it.
 """
@@ -11,13 +12,19 @@ from __future__ import annotations
 
 import enum
 from random import Random
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from bookreel.venues.message import RequestId, Topic
 
-__all__ = ["Outgoing", "Pacer", "Purpose", "Verb"]
+__all__ = ["IN_FLIGHT", "Outgoing", "Pacer", "Purpose", "Verb"]
+
+IN_FLIGHT: Final = 3
+"""Requests for one book's snapshot that may be under way at the same time."""
+
+_SLOWER_NS: Final = 10_000_000
+_SLOWEST_NS: Final = 200_000_000
 
 Verb: TypeAlias = Literal["sub", "unsub", "req"]
 
@@ -29,11 +36,13 @@ class Purpose(enum.IntEnum):
     """To begin or end a stream."""
     SNAPSHOT = 1
     """A book cannot go on without it."""
-    ASK = 2
+    HEDGE = 2
+    """The same once more, since the first answer is not there yet and may be useless."""
+    ASK = 3
     """Is this silent stream alive?"""
-    BACKFILL = 3
+    BACKFILL = 4
     """What was missed while the connection was down."""
-    AUDIT = 4
+    AUDIT = 5
     """To compare a live book with."""
 
 
@@ -56,8 +65,8 @@ class Pacer:
     """One connection's outgoing side; a reconnect makes a new one.
 
     ``name`` begins every request id, so that an answer can never be taken for that of another connection.
-    At most one request of a verb and topic is queued or under way, so the size is bounded by the number of
-    topics.
+    At most one request of a verb and topic is queued, and one (of a book's snapshot :data:`IN_FLIGHT`) under way, so
+    the size is bounded by the number of topics.
     """
 
     def __init__(
@@ -104,11 +113,12 @@ class Pacer:
         lane = self._reqs if verb == "req" else self._subs
         for held in lane:
             if held.verb == verb and held.topic.text == text:
-                if outgoing.purpose < held.purpose:
+                if outgoing.purpose <= held.purpose:
                     held.purpose = outgoing.purpose
                     held.due = min(held.due, outgoing.due)
                 return False
-        if any(held.verb == verb and held.topic.text == text for held in self._pending.values()):
+        most = IN_FLIGHT if outgoing.purpose in (Purpose.SNAPSHOT, Purpose.HEDGE) else 1
+        if self.under_way(verb, outgoing.topic) >= most:
             return False
         lane.append(outgoing)
         return True
@@ -133,6 +143,20 @@ class Pacer:
     def hold(self, until: int) -> None:
         """No request before ``until``: the venue complained of too many."""
         self._free_at["req"] = max(self._free_at["req"], until)
+
+    def complaint(self, until: int) -> None:
+        """The venue complained of too many requests: none before ``until``, and a longer distance from then on."""
+        self.hold(until)
+        self._interval["req"] = min(self._interval["req"] + _SLOWER_NS, _SLOWEST_NS)
+
+    def left(self, outgoing: Outgoing, now: int) -> None:
+        """What was pulled has really been sent only now: the venue counts from here."""
+        lane = "req" if outgoing.verb == "req" else "sub"
+        self._free_at[lane] = max(self._free_at[lane], now + self._interval[outgoing.verb])
+
+    def under_way(self, verb: Verb, topic: Topic) -> int:
+        """How many of these were sent and not answered yet."""
+        return sum(held.verb == verb and held.topic.text == topic.text for held in self._pending.values())
 
     def pull(self, now: int) -> Outgoing | None:
         """What is to be sent now, numbered and with its deadline; None: nothing yet, see :meth:`wait`."""
@@ -162,6 +186,11 @@ class Pacer:
             if lane:
                 at.append(max(self._free_at[free], min(held.due for held in lane)))
         return max(0, min(at) - now) if at else None
+
+    @property
+    def deadline(self) -> int | None:
+        """When :meth:`expired` will have something, if nothing is answered."""
+        return min((held.deadline for held in self._pending.values()), default=None)
 
     def answered(self, request_id: RequestId) -> Outgoing | None:
         """What this answer belongs to; None where nothing (any more) waits for it."""

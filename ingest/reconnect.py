@@ -27,7 +27,7 @@ def backoff(rng: Random, *, base_s: float, cap_s: float) -> Iterator[float]:
 class TokenBucket:
     """At most ``burst`` at once and ``rate`` a second on average. Times are monotonic nanoseconds."""
 
-    __slots__ = ("_burst_ns", "_free_at", "_step_ns")
+    __slots__ = ("_burst_ns", "_free_at", "_held_until", "_step_ns")
 
     def __init__(self, *, rate: float, burst: int) -> None:
         assert rate > 0 and burst >= 1, "a bucket that never fills would stop the recorder"
@@ -35,10 +35,21 @@ class TokenBucket:
         self._burst_ns = self._step_ns * (burst - 1)
         # The instant from which the next token counts; it lags behind now by at most the burst.
         self._free_at: int | None = None
+        self._held_until = 0
 
     def reserve(self, now: int) -> int:
         """Take a token that may be used after the returned wait in ns (0: now)."""
-        earliest = now - self._burst_ns
+        # After a pause all lines wait: they come one by one, not as a burst.
+        earliest = max(now - self._burst_ns, self._held_until)
         at = earliest if self._free_at is None else max(self._free_at, earliest)
         self._free_at = at + self._step_ns
         return max(0, at - now)
+
+    def hold(self, until: int) -> None:
+        """No token before ``until``: the server asked for a pause, and it meant all of us. Then one at a time."""
+        self._held_until = max(self._held_until, until)
+        self._free_at = until if self._free_at is None else max(self._free_at, until)
+
+    def held(self, now: int) -> bool:
+        """Whether a pause is on; a token that was taken before it began is void."""
+        return now < self._held_until

@@ -12,7 +12,7 @@ from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.dialogue import Dialogue
 from bookreel.ingest.errors import ConnectFailed, Disconnected, LineDown
-from bookreel.ingest.health import CHECK_INTERVAL_S, Pace
+from bookreel.ingest.health import Pace
 from bookreel.ingest.network import Network, Socket
 from bookreel.ingest.plan import Line
 from bookreel.ingest.reconnect import TokenBucket, backoff
@@ -23,6 +23,16 @@ from bookreel.venues.message import Venue
 
 __all__ = ["Session"]
 
+_UNWELCOME_S: Final = {429: 2.0, 418: 60.0}
+"""Seconds to stay away when the server says "too many", or "banned" where that was not heeded, and no more."""
+_PAUSE_CAP_S: Final = 3600.0
+"""No server stops the recorder for longer than this."""
+_READ_TURN: Final = 256
+"""Frames that a line journals before others get their turn..."""
+_WORK_TURN: Final = 32
+"""...and of those, how many it looks at: some 20 us each."""
+_BACKLOG_MAX: Final = 10_000
+"""Frames that may wait; with more the venue is held back by TCP."""
 _STABLE_NS: Final = 5_000_000_000
 """A connection that brought data for this long ends the series of growing delays."""
 
@@ -59,6 +69,7 @@ class Session:
         self._recover = recover
         self._topics = {topic.text: topic for topic in line.topics}
         self._books = {topic.text: books.add(topic) for topic in line.topics if topic.coverage == "sequenced"}
+        self._witnesses = books.witnesses
         self._paces: dict[str, Pace] = {}
         self._wake = asyncio.Event()
         self._dialogue: Dialogue | None = None
@@ -72,18 +83,25 @@ class Session:
                 self.stats.state = "waiting"
                 if wait_s:
                     await self._clock.sleep(wait_s)
-                await self._clock.sleep(self._bucket.reserve(self._clock.mono_ns()) / 1e9)
+                await self._turn()
                 self.stats.state = "connecting"
                 try:
                     socket = await self._network.connect(self.line.url)
                 except ConnectFailed as error:
-                    wait_s = max(next(delays), error.retry_after or 0.0)
+                    wait_s = next(delays)
+                    pause_s = self._pause_s(error)
+                    if pause_s:
+                        # It is the process that is asked to wait, not this line.
+                        self._bucket.hold(self._clock.mono_ns() + int(pause_s * 1e9))
                     self.stats.connect_failures += 1
                     self._tape.event(
                         "connect_failed", self.line.name, self.stats.epoch, url=error.url, detail=error.reason
                     )
                     _log.warning(
-                        "connect failed: line=%s error=%s retry_s=%.1f", self.line.name, error, wait_s
+                        "connect failed: line=%s error=%s retry_s=%.1f",
+                        self.line.name,
+                        error,
+                        max(wait_s, pause_s),
                     )
                     continue
                 # In a task of its own: a group counts its own abort as a request to cancel the task it is in.
@@ -94,6 +112,20 @@ class Session:
                 wait_s = next(delays)
         finally:
             self.stats.state = "stopped"
+
+    async def _turn(self) -> None:
+        """Wait until it is this line's turn to connect."""
+        clock, bucket = self._clock, self._bucket
+        while True:
+            await clock.sleep(bucket.reserve(clock.mono_ns()) / 1e9)
+            if not bucket.held(clock.mono_ns()):
+                return
+
+    @staticmethod
+    def _pause_s(error: ConnectFailed) -> float:
+        """For how long the server does not want to see us, 0 if it did not say so."""
+        asked = error.retry_after or 0.0
+        return min(max(asked, _UNWELCOME_S.get(error.status or 0, 0.0)), _PAUSE_CAP_S)
 
     @property
     def pending(self) -> int:
@@ -130,6 +162,7 @@ class Session:
             paces=self._paces,
             wake=self._wake.set,
             recover=self._recover or stats.epoch > 1,
+            witnesses=self._witnesses,
         )
         dialogue.open()
         frames = stats.frames
@@ -137,7 +170,9 @@ class Session:
         try:
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._read(socket, dialogue), name=f"{stats.name} read")
+                    work = _Work(dialogue)
+                    tasks.create_task(self._read(socket, dialogue, work), name=f"{stats.name} read")
+                    tasks.create_task(work.run(), name=f"{stats.name} work")
                     tasks.create_task(self._write(socket, dialogue), name=f"{stats.name} write")
                     tasks.create_task(self._watch(dialogue), name=f"{stats.name} watch")
             except* LineDown as group:
@@ -152,6 +187,7 @@ class Session:
                 _log.exception("line failed: line=%s epoch=%d", stats.name, stats.epoch, exc_info=group)
                 stats.failures += 1
                 down = LineDown("disconnect", f"an error of the recorder: {group.exceptions[0]!r}")
+            dialogue.close()
             self._disconnected(dialogue, down)
         finally:
             self._dialogue = None
@@ -176,17 +212,21 @@ class Session:
             down.detail,
         )
 
-    async def _read(self, socket: Socket, dialogue: Dialogue) -> None:
+    async def _read(self, socket: Socket, dialogue: Dialogue, work: _Work) -> None:
         """The hot loop. Both clocks are read before anything else is done with a frame."""
-        receive, take = socket.receive, dialogue.receive
+        receive, take, count = socket.receive, dialogue.receive, work.count
         wall_ns, mono_ns = self._clock.wall_ns, self._clock.mono_ns
         try:
             while True:
                 frame = await receive()
-                pong = take(frame, wall_ns(), mono_ns())
+                done = count()
+                pong = take(frame, wall_ns(), mono_ns(), later=done > _WORK_TURN)
                 if pong is not None:
                     self.stats.pings += 1
                     await socket.send(dialogue.answer(pong))
+                if done >= _READ_TURN:
+                    self.stats.turns += 1
+                    await work.give_way()
         except Disconnected as error:
             raise LineDown("disconnect", str(error)) from error
 
@@ -201,6 +241,7 @@ class Session:
                     await socket.send(text)
                 except Disconnected as error:
                     raise LineDown("disconnect", str(error)) from error
+                dialogue.left(self._clock.mono_ns())
                 continue
             wait = dialogue.wait(self._clock.mono_ns())
             if wait is None:
@@ -214,7 +255,7 @@ class Session:
 
     async def _watch(self, dialogue: Dialogue) -> None:
         while True:
-            await self._clock.sleep(CHECK_INTERVAL_S)
+            await self._clock.sleep(dialogue.next_check(self._clock.mono_ns()) / 1e9)
             dialogue.check(self._clock.mono_ns())
 
 
@@ -225,3 +266,47 @@ def _check_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+class _Work:
+    """Looks at the frames that wait, a few in each turn of the event loop, so that neither a ping behind them nor
+    another line waits for all of them.
+    """
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self._loop = asyncio.get_running_loop()
+        self._done = 0
+        self._ready = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def count(self) -> int:
+        """One more frame in this turn of the event loop; how many it were."""
+        if not self._done:
+            self._loop.call_soon(self._turned)
+        self._done += 1
+        return self._done
+
+    async def give_way(self) -> None:
+        """Let everybody else have a turn; longer where too much waits already."""
+        self._ready.set()
+        await asyncio.sleep(0)
+        while len(self._dialogue.backlog) >= _BACKLOG_MAX:
+            self._room.clear()
+            await self._room.wait()
+
+    async def run(self) -> None:
+        """Never ends by itself."""
+        dialogue = self._dialogue
+        while True:
+            await self._ready.wait()
+            while dialogue.backlog:
+                dialogue.catch_up(_WORK_TURN)
+                self._room.set()
+                await asyncio.sleep(0)
+            self._ready.clear()
+
+    def _turned(self) -> None:
+        self._done = 0
+        if self._dialogue.backlog:
+            self._ready.set()

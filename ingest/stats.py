@@ -37,6 +37,8 @@ class LineStats(msgspec.Struct, eq=False):
     pings: int = 0
     decode_errors: int = 0
     unknown: int = 0
+    foreign: int = 0
+    """Answers to what was not asked."""
     timeouts: int = 0
     silences: int = 0
     quiet: int = 0
@@ -48,6 +50,12 @@ class LineStats(msgspec.Struct, eq=False):
     """Topics that the venue refused for good."""
     pongs: bool = False
     """Whether the venue is known to answer our pings."""
+    resends: int = 0
+    """Second subscriptions answered with the last message."""
+    verbatim: int = 0
+    """Those of them where it was just as pushed."""
+    turns: int = 0
+    """Times the line stood aside for the others with frames waiting."""
     last_frame_wall: int = 0
     connected_wall: int = 0
     latency_ns: int = 0

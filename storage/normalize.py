@@ -370,8 +370,12 @@ class Normalizer:
                 self._streams.unsubscribed(message.topic, line, record.ts_recv)
             return "ack", message.topic, message.ts_event
         if isinstance(message, Reply):
-            line.answered(message.request_id)
-            self._answer(message, line, record)
+            asked = line.answered(message.request_id)
+            if asked is not None and asked != message.topic:
+                # The answer to another question than the one asked.
+                self.counts["foreign"] += 1
+            else:
+                self._answer(message, line, record)
             return "reply", message.topic, message.ts_event
         if isinstance(message, Refusal):
             return "error", line.answered(message.request_id), message.ts_event
@@ -442,7 +446,8 @@ class Normalizer:
         elif name == "silence":
             self._streams.silent(record.conn, facts.get("topics", ()), _since(facts))
         elif name == "quiet":
-            self._streams.quiet(record.conn, facts.get("topic", ""), record.ts_recv)
+            for text in facts.get("topics", ()):
+                self._streams.quiet(record.conn, text, facts.get("until", record.ts_recv))
         elif name == "shedding":
             self._streams.shedding(facts.get("topic"), _shed_cause(facts), record.ts_recv)
         elif name == "shed":

@@ -257,7 +257,7 @@ class Streams:
         """The stream of this topic text was asked about: it lives, and there was nothing to say."""
         for stream in self._on(self._lines.get(conn)):
             if stream.topic.text == text:
-                stream.pace.last_ts = ts_recv
+                stream.pace.last_ts = max(stream.pace.last_ts, ts_recv)
 
     def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
         """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the

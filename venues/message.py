@@ -175,6 +175,12 @@ class Venue(Protocol):
         """Whether the venue answers a request for the topic."""
         ...
 
+    def witness(self, topic: Topic) -> Literal["whole", "part"] | None:
+        """Whether pushes of the topic carry numbers of the space that the symbol's incremental books use;
+        ``whole``: nothing happens in a book that its pushes, or their absence, would not show.
+        """
+        ...
+
     def sub(self, topic: Topic, request_id: RequestId = None) -> bytes:
         """The text frame that subscribes to a topic."""
         ...

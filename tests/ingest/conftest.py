@@ -92,7 +92,7 @@ class Talk:
         self.journal = MemoryJournal()
         self.venue = Huobi()
         self.books = LiveBooks()
-        self.config = RecordConfig(**{"audit_interval_s": 0, **settings})
+        self.config = RecordConfig(**{"audit_interval_s": 0, "snapshot_hedge_ms": 0, **settings})
         made = [self.venue.topic(symbol, feed) for symbol, feed in topics]
         self.topics = {topic.text: topic for topic in made}
         self.stats = LineStats("line-0", "ws://venue/ws", len(made), epoch=1)
@@ -100,6 +100,7 @@ class Talk:
         self.dialogue = self.make()
 
     def make(self, *, recover: bool = False) -> Dialogue:
+        self.stats.acked.clear()
         return Dialogue(
             self.topics,
             {text: self.books.add(topic) for text, topic in self.topics.items() if topic.feed[:4] == "mbp."},
@@ -138,6 +139,19 @@ class Talk:
             found += self.say()
         return [said for said in found if "ping" not in said]
 
+    def pass_time_quietly(self, seconds: float, step_s: float = 0.05) -> list[dict[str, Any]]:
+        """Let time pass at a venue that answers every second subscription, but has nothing new; what was sent
+        besides.
+        """
+        found: list[dict[str, Any]] = []
+        for _ in range(round(seconds / step_s)):
+            for said in self.pass_time(step_s, step_s):
+                if "sub" in said and said["sub"] in self.stats.acked:
+                    self.ack(said)
+                else:
+                    found.append(said)
+        return found
+
     def ack(self, said: dict[str, Any], verb: str = "sub") -> None:
         self.hear(
             {"id": said["id"], "status": "ok", verb + "bed": said[verb], "ts": self.clock.wall_ns() // MS}
@@ -152,7 +166,7 @@ class Talk:
                 self.ack(said)
             else:
                 others.append(said)
-        return others + self.pass_time(0.1)
+        return others + self.pass_time(0.2)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_refused_snapshots_are_paused_for_ever_longer() -> None:
     for number in range(12):
         assert book.snapshot(image(5), number, 1, 1) is Outcome.REFUSED
         pauses.append(book.pause_ns)
-    assert pauses[:4] == [0, S // 10, S // 5, 2 * S // 5]
+    assert pauses[:5] == [0, 0, 0, S // 10, S // 5], "honest answers are often a little too old"
     assert pauses[-1] == 5 * S
     book.snapshot(image(7), 20, 1, 1)
     assert book.pause_ns == 0

@@ -159,7 +159,8 @@ def test_a_market_without_faults(run_recorder: Run, until: Until) -> None:
         assert events(found, kind) == []
     lines = {session.line.name: session.stats for session in collector.sessions}
     assert lines.keys() == {"feed-0", "ws-0"}
-    assert (lines["feed-0"].sent["sub"], lines["ws-0"].sent["sub"]) == (2, 10)
+    assert lines["feed-0"].sent["sub"] == 2
+    assert lines["ws-0"].sent["sub"] >= 10, "and once more for each that is silent for a moment"
 
 
 def test_one_lost_delta_costs_one_book(run_recorder: Run, until: Until) -> None:

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bookreel.ingest.pacing import Outgoing, Pacer, Purpose
+from bookreel.ingest.pacing import IN_FLIGHT, Outgoing, Pacer, Purpose
 from bookreel.venues.huobi import Huobi
 
 MS = 1_000_000
@@ -80,8 +80,47 @@ def test_the_same_is_not_queued_twice_but_may_become_more_urgent() -> None:
     out = pacer.pull(T0)
     assert out is not None
     assert out.purpose is Purpose.SNAPSHOT
-    assert not pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT)), "it is under way"
+    assert not pacer.put(Outgoing("req", TOPICS[0], Purpose.AUDIT)), "it is under way"
     assert pacer.has("req", TOPICS[0])
+
+
+def test_a_snapshot_may_be_asked_for_again_before_it_is_answered_but_not_for_ever() -> None:
+    pacer = make()
+    topic = TOPICS[0]
+    now = T0
+    for number in range(IN_FLIGHT):
+        assert pacer.under_way("req", topic) == number
+        assert pacer.put(Outgoing("req", topic, Purpose.HEDGE if number else Purpose.SNAPSHOT))
+        assert pacer.pull(now) is not None
+        now += 110 * MS
+    assert not pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
+
+
+def test_the_distance_is_kept_from_when_a_request_really_left() -> None:
+    pacer = make()
+    for topic in TOPICS[:3]:
+        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
+    out = pacer.pull(T0)
+    assert out is not None
+    pacer.left(out, T0 + 70 * MS)
+    assert pacer.pull(T0 + 179 * MS) is None
+    assert pacer.pull(T0 + 180 * MS) is not None
+
+
+def test_a_complaint_makes_the_distance_longer() -> None:
+    pacer = make()
+    for topic in TOPICS[:5]:
+        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
+    pacer.pull(T0)
+    pacer.complaint(T0 + S)
+    reqs = [at for at, _ in drain(pacer, T0, T0 + 5 * S)]
+    assert {later - sooner for sooner, later in itertools.pairwise(reqs)} == {120 * MS}
+    for _ in range(50):
+        pacer.complaint(T0 + 9 * S)
+    pacer.put(Outgoing("req", TOPICS[5], Purpose.SNAPSHOT))
+    pacer.put(Outgoing("req", TOPICS[6], Purpose.SNAPSHOT))
+    reqs = [at for at, _ in drain(pacer, T0 + 9 * S, T0 + 20 * S)]
+    assert reqs[1] - reqs[0] == 200 * MS, "and no longer than this"
 
 
 def test_answers_are_matched_by_id() -> None:
@@ -105,6 +144,7 @@ def test_what_is_not_answered_expires_once() -> None:
     pacer.pull(T0)
     pacer.pull(T0 + S)
     assert pacer.wait(T0 + 9 * S) is None, "nothing can be sent, so nothing wakes the writer"
+    assert pacer.deadline == T0 + 3 * S, "the question expires first, although it was sent last"
     assert pacer.expired(T0 + 3 * S - 1) == []
     assert [out.topic for out in pacer.expired(T0 + 3 * S)] == [TOPICS[1]]
     assert [out.topic for out in pacer.expired(T0 + 5 * S)] == [TOPICS[0]]

@@ -48,3 +48,18 @@ def test_the_bucket_lets_a_burst_through_and_then_paces() -> None:
     bucket = TokenBucket(rate=10, burst=3)
     assert [bucket.reserve(5 * S) for _ in range(5)] == [0, 0, 0, S // 10, S // 5]
     assert bucket.reserve(60 * S) == 0
+
+
+def test_a_pause_that_the_server_asked_for_holds_everybody_and_ends_one_by_one() -> None:
+    bucket = TokenBucket(rate=10, burst=5)
+    assert bucket.reserve(S) == 0
+    assert not bucket.held(S)
+    bucket.hold(4 * S)
+    bucket.hold(2 * S)
+    assert bucket.held(4 * S - 1)
+    waits = [bucket.reserve(S) for _ in range(3)]
+    assert waits == [3 * S, 3 * S + S // 10, 3 * S + S // 5]
+    assert not bucket.held(4 * S)
+    later = TokenBucket(rate=10, burst=5)
+    later.hold(4 * S)
+    assert [later.reserve(4 * S) for _ in range(3)] == [0, S // 10, S // 5], "no burst at the end of it"

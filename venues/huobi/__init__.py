@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from bookreel.venues.huobi import compression, leftovers, reference, refusals, requests, topics
 from bookreel.venues.huobi.decode import decode
 from bookreel.venues.huobi.topics import FEEDS, Path
@@ -45,6 +47,12 @@ class Huobi:
     def req_supported(self, topic: Topic) -> bool:
         """Whether the venue answers a ``req`` for the topic."""
         return FEEDS[topic.feed].req
+
+    def witness(self, topic: Topic) -> Literal["whole", "part"] | None:
+        """Quotes and images share the numbers of the incremental books; ``depth.step0`` shows every change."""
+        if topic.feed == "depth.step0":
+            return "whole"
+        return "part" if FEEDS[topic.feed].family in ("bbo", "depth", "mbp.refresh") else None
 
     def feeds(self) -> dict[str, str]:
         """Every feed's name with a line about it."""

@@ -1,0 +1,181 @@
+"""Is each stream of a connection alive? Asks about those that are silent, and judges the answers.
+
+:mod:`bookreel.ingest.health` says whom to suspect and what follows from an answer; here the answer is compared
+with what was pushed. What is to be done about a finding is the dialogue's business.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bookreel.book.model import Snapshot
+from bookreel.ingest.books import LiveBook
+from bookreel.ingest.frames import FrameReader
+from bookreel.ingest.freshness import newer
+from bookreel.ingest.health import Finding, HealthSettings, LineHealth, Pace
+from bookreel.ingest.stats import LineStats
+from bookreel.ingest.witness import Witnesses
+from bookreel.venues.message import Reply, Topic, Venue
+
+__all__ = ["Inquiry"]
+
+_QUIET_NS: Final = 1_000_000_000
+"""So long answers of "nothing new" are collected: one record then tells of all."""
+_VERBATIM: Final = 3
+"""So many messages sent again just as they were, and the venue is known to do so."""
+
+
+class Inquiry:
+    """Of one connection. Times are monotonic ns, or receive times in ns where they are called ``wall``."""
+
+    def __init__(
+        self,
+        topics: dict[str, Topic],
+        books: dict[str, LiveBook],
+        stats: LineStats,
+        settings: HealthSettings,
+        *,
+        venue: Venue,
+        reader: FrameReader,
+        witnesses: Witnesses,
+        paces: dict[str, Pace],
+        now: int,
+    ) -> None:
+        self._topics = topics
+        self._books = books
+        self._stats = stats
+        self._venue = venue
+        self._reader = reader
+        self._witnesses = witnesses
+        self.health = LineHealth(
+            settings,
+            now,
+            paces=paces,
+            pongs=stats.pongs,
+            resends=stats.resends > 0,
+            testimony=self._testimony if books else None,
+        )
+        # Streams with the symbol's number: whether nothing happens that they would not show.
+        self._numbered = {
+            text: told == "whole"
+            for text, topic in topics.items()
+            if (told := venue.witness(topic)) is not None
+        }
+        # How far each book is known to have nothing to say, beyond its own number.
+        self._proven: dict[str, int] = {}
+        # Found quiet, and not told yet: topic to receive time.
+        self._quiet: dict[str, int] = {}
+        self._quiet_at = 0
+
+    def spoke(self, name: str, frame: bytes | str, text: bytes, wall: int, mono: int) -> Finding | None:
+        """A push came: its stream lives. The hot path."""
+        payload = frame if isinstance(frame, bytes) else text
+        whole = self._numbered.get(name)
+        if whole is not None:
+            topic = self._topics[name]
+            self._witnesses.spoke(topic.symbol, topic.feed, payload, mono, whole=whole)
+        finding = self.health.data(name, mono, wall, payload)
+        if finding is None:
+            return None
+        if finding.kind == "compare":
+            return self._compare(finding, text, wall, mono)
+        if finding.kind == "confirm":
+            missed = newer(self._reader.events(text), self._reader.events(finding.before), 0)
+            return Finding("hole", name, finding.since, why="the answer was never pushed") if missed else None
+        return finding
+
+    def acked(self, topic: Topic, mono: int, wall: int, began: int) -> None:
+        """A subscription was acknowledged."""
+        self.health.acked(topic.text, mono, wall, began, sequenced=topic.coverage == "sequenced")
+
+    def replied(self, reply: Reply, wall: int, mono: int) -> Finding | None:
+        """A request was answered, whatever it was sent for."""
+        name = reply.topic.text
+        stream = self.health.streams.get(name)
+        if stream is None or not self.health.asked(name):
+            return None
+        book = self._books.get(name)
+        snapshot = reply.events[0] if reply.events else None
+        if book is not None and not isinstance(snapshot, Snapshot):
+            return None
+        if book is not None and isinstance(snapshot, Snapshot) and book.sync.valid:
+            is_newer = book.newer(snapshot)
+            if not is_newer and snapshot.seq is not None:
+                self._proven[name] = max(snapshot.seq, self._proven.get(name, 0))
+        else:
+            # Where nothing was pushed yet, nothing tells what should have been.
+            known = self._reader.events(stream.payload)
+            is_newer = bool(known) and newer(reply.events, known, stream.began)
+        return self._answered(name, mono, wall, newer=is_newer)
+
+    def unanswered(self, name: str, mono: int) -> Finding | None:
+        """A question was not answered in time."""
+        return self.health.unanswered(name, mono)
+
+    def check(self, now: int, *, backlog: bool) -> list[Finding]:
+        """What is wrong now."""
+        return self.health.check(now, backlog=backlog)
+
+    def ended(self, name: str) -> None:
+        """A stream is no longer expected."""
+        self.health.ended(name)
+        topic = self._topics[name]
+        self._witnesses.gone(topic.symbol, topic.feed)
+
+    def close(self) -> None:
+        """The connection is gone, and its streams testify no more."""
+        for name in self._numbered:
+            self._witnesses.gone(self._topics[name].symbol, self._topics[name].feed)
+
+    def quiet(self, now: int, *, all_of_them: bool = False) -> tuple[list[str], int] | None:
+        """Streams found quiet lately and until when (receive time, ns) all of them were; told once."""
+        if not self._quiet or (now - self._quiet_at < _QUIET_NS and not all_of_them):
+            return None
+        found = list(self._quiet), min(self._quiet.values())
+        self._quiet.clear()
+        return found
+
+    def _compare(self, finding: Finding, text: bytes, wall: int, mono: int) -> Finding | None:
+        """The first message after a second subscription: the venue's last one, known already or not."""
+        name, before = finding.topic, finding.before
+        stats = self._stats
+        if before is None:
+            # Nothing was ever said, so this may as well be the first push.
+            return self._answered(name, mono, wall, newer=False)
+        if self._venue.plain(before) == text:
+            stats.verbatim += 1
+            is_newer = False
+        else:
+            began = self.health.streams[name].began
+            known = self._reader.events(before)
+            is_newer = newer(self._reader.events(text), known, began, verbatim=stats.verbatim >= _VERBATIM)
+        stats.resends += 1
+        return self._answered(name, mono, wall, newer=is_newer, since=finding.since, answer=text)
+
+    def _answered(
+        self,
+        name: str,
+        mono: int,
+        wall: int,
+        *,
+        newer: bool,
+        since: int | None = None,
+        answer: bytes | None = None,
+    ) -> Finding | None:
+        finding = self.health.answered(name, mono, wall, newer=newer, since=since, answer=answer)
+        if finding is None or finding.kind != "quiet":
+            return finding
+        self._stats.quiet += 1
+        if name in self._numbered:
+            self._witnesses.lives(self._topics[name].symbol, self._topics[name].feed, mono)
+        if not self._quiet:
+            self._quiet_at = mono
+        self._quiet[name] = wall
+        return None
+
+    def _testimony(self, name: str, now: int) -> bool | None:
+        book = self._books[name]
+        last_seq = book.sync.last_seq
+        if last_seq is None or not book.sync.valid:
+            return None
+        return self._witnesses.testify(book.topic.symbol, max(last_seq, self._proven.get(name, 0)), now)
