@@ -192,12 +192,12 @@ def plan(
         folders: dict[str, list[FileEntry]] = defaultdict(list)
         for file in files:
             folders[file.folder].append(file)
-        spans = sorted((file.pos_min, file.pos_max, file.folder) for file in files)
+        reaches = _Reaches(files)
         for folder, inside in folders.items():
             day = inside[0].date
             if len(inside) < 2 or day >= limit or date not in (None, day):
                 continue
-            groups = _groups(inside, spans, FILE_ROWS.get(table, FILE_ROWS_ELSE))
+            groups = _groups(inside, reaches, FILE_ROWS.get(table, FILE_ROWS_ELSE))
             if len(groups) < len(inside):
                 tasks.append(Task(table, day, folder, groups))
     return sorted(tasks, key=lambda task: (task.date, task.folder))
@@ -209,16 +209,12 @@ def leftovers(archive: Path, disk: Disk | None = None) -> list[Path]:
     return [folder / name for folder in _made(Layout(archive).compact, disk) for name in disk.names(folder)]
 
 
-def _groups(
-    files: Sequence[FileEntry], spans: Sequence[tuple[int, int, str]], most: int
-) -> list[list[FileEntry]]:
-    """Files of one folder that become one file each: at most so many rows, and with no other folder's file between
-    them. ``spans``: positions and folder of all files of the table, ascending.
-    """
+def _groups(files: Sequence[FileEntry], reaches: _Reaches, most: int) -> list[list[FileEntry]]:
+    """Files of one folder that become one each: at most so many rows, and no other folder's file between them."""
     groups: list[list[FileEntry]] = []
     rows = reach = 0
     for file in sorted(files, key=lambda file: file.segments):
-        if groups and rows + file.rows <= most and not _between(spans, reach, file.pos_min):
+        if groups and rows + file.rows <= most and not reaches.between(file.folder, reach, file.pos_min):
             groups[-1].append(file)
             rows += file.rows
         else:
@@ -228,10 +224,31 @@ def _groups(
     return groups
 
 
-def _between(spans: Sequence[tuple[int, int, str]], after: int, before: int) -> bool:
-    """Whether a file lies between two positions."""
-    first = bisect_left(spans, (after + 1,))
-    return any(pos_max < before for pos_min, pos_max, _ in spans[first:] if pos_min < before)
+class _Reaches:
+    """Of all files of a table: how far those reach that begin before a position."""
+
+    def __init__(self, files: Sequence[FileEntry]) -> None:
+        spans = sorted((file.pos_min, file.pos_max, file.folder) for file in files)
+        self._starts = [pos_min for pos_min, _, _ in spans]
+        # The farthest, and the farthest of another folder than that one's.
+        self._farthest: list[tuple[tuple[int, str], tuple[int, str]]] = []
+        first = second = (0, "")
+        for _, pos_max, folder in spans:
+            if folder == first[1]:
+                first = max(first, (pos_max, folder))
+            elif pos_max > first[0]:
+                first, second = (pos_max, folder), first
+            else:
+                second = max(second, (pos_max, folder))
+            self._farthest.append((first, second))
+
+    def between(self, folder: str, after: int, before: int) -> bool:
+        """Whether another folder's file may have a position between two."""
+        count = bisect_left(self._starts, before)
+        if not count:
+            return False
+        first, second = self._farthest[count - 1]
+        return (second if first[1] == folder else first)[0] > after
 
 
 def _open_day(archive: Path, disk: Disk, now_ns: int) -> str:

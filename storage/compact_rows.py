@@ -44,7 +44,7 @@ from bookreel.storage.schema import TABLES
 
 __all__ = ["Mismatch", "copy", "merge"]
 
-PART_BYTES: Final = 96 << 20
+PART_BYTES: Final = 64 << 20
 """Decoded rows that are sorted at a time; sorting needs about as much again."""
 
 GROUP_BYTES: Final = 16 << 20
@@ -226,7 +226,11 @@ class _Source:
         """Rows of a row group."""
         with self._open() as file:
             rows = file.read_row_group(group, use_threads=False)
-        return one_batch(rows.slice(start, None if stop is None else stop - start))
+        if stop is not None and stop - start < rows.num_rows:
+            # Joining two pieces copies them, so that the rest of the group does not stay in memory.
+            pieces = [rows.slice(start, 1), rows.slice(start + 1, stop - start - 1)]
+            rows = pa.concat_tables(pieces).combine_chunks()
+        return one_batch(rows)
 
     def _groups(self) -> int:
         if self._footer is None:

@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from bookreel.book.model import Gap
+from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.schema import TABLES, TIME
 
 if TYPE_CHECKING:
@@ -104,23 +105,31 @@ def book_depth(feed: str) -> int | None:
 
 def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Stream]:
     """The streams that have sealed rows, each from its first row to its last: what can still be said where the
-    sealer's checkpoint is lost.
+    sealer's checkpoint is lost. Raises CorruptFile.
     """
     import duckdb
 
     database = duckdb.connect()
     parts = []
-    for table, feed in _FEED_OF.items():
-        if paths := [str(root / entry.path) for entry in files.get(table, ())]:
-            parts.append(
-                database.read_parquet(paths).project(f"symbol, {feed} AS feed, epoch_ns(ts_recv) AS ts")
-            )
-    if not parts:
-        return []
-    rows = reduce(duckdb.DuckDBPyRelation.union, parts)
-    lives = (
-        rows.aggregate("symbol, feed, min(ts) AS since, max(ts) AS until").order("symbol, feed").fetchall()
-    )
+    try:
+        for table, feed in _FEED_OF.items():
+            if paths := [str(root / entry.path) for entry in files.get(table, ())]:
+                parts.append(
+                    database.read_parquet(paths).project(f"symbol, {feed} AS feed, epoch_ns(ts_recv) AS ts")
+                )
+        if not parts:
+            return []
+        rows = reduce(duckdb.DuckDBPyRelation.union, parts)
+        lives = (
+            rows.aggregate("symbol, feed, min(ts) AS since, max(ts) AS until")
+            .order("symbol, feed")
+            .fetchall()
+        )
+    except duckdb.Error as error:
+        for entry in (entry for table in _FEED_OF for entry in files.get(table, ())):
+            if not (root / entry.path).exists():
+                raise FileGone(root / entry.path) from error
+        raise CorruptFile(root / "parquet", str(error)) from error
     return [Stream(*life) for life in lives]
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from bookreel import venues
 from bookreel.storage.contents import Contents, Stream, gap_rows, sealed_streams
 from bookreel.storage.disk import OsDisk
-from bookreel.storage.errors import Unsettled
+from bookreel.storage.errors import FileGone, Unsettled
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest, SegmentEntry
@@ -75,14 +75,20 @@ class Tail:
         if not self._tables.issuperset(tables):
             self._tables = self._tables.union(tables)
             self._begin(None, None)
+        gone: Path | None = None
         for _ in range(_TRIES):
             segments = list_segments(self._root)
             manifest = self._manifest = Manifest.load(self._root, known=self._manifest)
             try:
                 self._follow(segments, manifest)
+                return self._contents(manifest, tables)
             except FileNotFoundError:
                 continue
-            return self._contents(manifest, tables)
+            except FileGone as error:
+                # A day was compacted between reading the manifest and its files; unless it is lost.
+                if error.path == gone:
+                    raise
+                gone = error.path
         raise Unsettled(self._root, _TRIES)
 
     def _follow(self, segments: list[Segment], manifest: Manifest) -> None:

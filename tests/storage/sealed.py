@@ -23,13 +23,18 @@ T0: Final = 19_943 * DAY
 """2024-08-08T00:00:00Z"""
 
 _DEFAULTS: Final[dict[Any, Any]] = {pa.string(): "x", pa.float64(): 0.5, pa.int64(): 7, pa.int32(): 2}
-_COMMON: Final = ("ts_event", "ts_recv", "venue", "symbol", "pos")
+_FIXED: Final = {"ts_event": None, "venue": "huobi", "feed": "mbp.150", "side": "bid"}
 
 
 def make_rows(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows of a table; what a row does not say has some value."""
     schema = TABLES[table]
-    base = {field.name: _DEFAULTS.get(field.type) for field in schema} | {"ts_event": None, "venue": "huobi"}
+    base = {field.name: _DEFAULTS.get(field.type) for field in schema} | {
+        "ts_event": None,
+        "venue": "huobi",
+        "feed": "mbp.150",
+        "side": "bid",
+    }
     for name in ("bids", "asks"):
         if name in base:
             base[name] = [{"price": 1.0, "size": 2.0}, {"price": 3.0, "size": 4.0}]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import random
+import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +12,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bookreel.replay import Archive
 from bookreel.storage import compact as compaction
+from bookreel.storage import compact_rows
 from bookreel.storage.compact import (
+    CompactRunning,
+    DayOpen,
+    DiskFull,
+    ExchangeUnsupported,
     compact,
     leftovers,
     plan,
 )
-from bookreel.storage.disk import Disk
+from bookreel.storage.compact_rows import Mismatch
+from bookreel.storage.dates import BadDate
+from bookreel.storage.disk import Disk, OsDisk
+from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.manifest import Manifest
+from bookreel.storage.query import Database
+from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import SORT_KEYS, TABLES
+from bookreel.storage.verify import verify
 from tests.simulation.disk import Crash, SimDisk
 from tests.storage.sealed import DAY, T0, Sealed, glob_rows, make_rows
 
@@ -200,31 +217,20 @@ def kill_points(small: SimDisk) -> int:
     return disk.operations - start
 
 
-def test_killed_at_any_operation_a_glob_and_our_readers_see_each_row_once(
+def test_killed_or_without_power_at_any_operation_each_row_is_seen_once(
     small: SimDisk, kill_points: int
 ) -> None:
-    expected = everything(small)
-    for k in range(1, kill_points + 1):
-        disk = small.killed()
-        assert killed_at(disk, k, run)
-        after = disk.killed()
-        assert everything(after) == expected, k
-        assert listed(after) == expected, k
-        run(after)
-        assert_settled(after, expected)
-
-
-def test_power_lost_at_any_operation_nothing_is_lost(small: SimDisk, kill_points: int) -> None:
     expected = everything(small)
     rng = random.Random(5)
     for k in range(1, kill_points + 1):
         disk = small.killed()
         assert killed_at(disk, k, run)
-        for after in disk.power_losses(4, rng):
-            assert everything(after) == expected, k
-            assert listed(after) == expected, k
-        run(after)
-        assert_settled(after, expected)
+        after = disk.killed()
+        for state in (after, *disk.power_losses(3, rng)):
+            assert everything(state) == expected, k
+            assert listed(state) == expected, k
+        run(after if k % 2 else state)
+        assert_settled(after if k % 2 else state, expected)
 
 
 def test_killed_again_while_it_makes_good_a_kill(small: SimDisk, kill_points: int) -> None:
@@ -252,3 +258,296 @@ def test_rows_sealed_after_a_kill_are_seen_once_and_taken_next_time(small: SimDi
         assert listed(disk) == expected
         run(disk)
         assert_settled(disk, expected)
+
+
+def test_only_days_that_are_over_are_compacted() -> None:
+    disk = SimDisk()
+    two_days(disk)
+    assert {task.date for task in plan(ROOT, disk=disk, now_ns=T0 + DAY + 1)} == {"2024-08-08"}
+    assert plan(ROOT, disk=disk, now_ns=T0 + 1) == []
+    with pytest.raises(DayOpen):
+        compact(ROOT, date="2024-08-09", disk=disk, now_ns=T0 + DAY + 1)
+    # Someone records: the day that the sealer is at is not over, whatever the clock says.
+    lock = disk.lock(ROOT / "owner.lock", "a recorder")
+    assert lock is not None
+    assert {task.date for task in plan(ROOT, disk=disk, now_ns=LATER)} == {"2024-08-08"}
+
+
+def test_one_day_is_compacted_alone_and_oldest_come_first() -> None:
+    disk = SimDisk()
+    two_days(disk)
+    dates = [task.date for task in plan(ROOT, disk=disk, now_ns=LATER)]
+    assert dates == sorted(dates)
+    report = compact(ROOT, date="2024-08-09", disk=disk, now_ns=LATER)
+    assert (report.days, report.folders) == (1, 2)
+    assert {task.date for task in plan(ROOT, disk=disk, now_ns=LATER)} == {"2024-08-08"}
+    with pytest.raises(BadDate):
+        plan(ROOT, date="2024-13-01", disk=disk)
+
+
+def test_rows_that_come_later_keep_files_of_their_own_where_others_lie_between() -> None:
+    disk = SimDisk()
+    sealed = two_days(disk)
+    run(disk)
+    for first in (901, 1001):
+        sealed.segment(first, first + 99, {"trades": trades(first, 5, T0 + DAY // 3)})
+    expected = everything(disk)
+    assert listed(disk) == expected
+    assert len(plan(ROOT, disk=disk, now_ns=LATER)) == 1
+    run(disk)
+    assert_settled(disk, expected)
+    # The file of the first compaction, and one of the two that came later.
+    assert len(disk.names(ROOT / "parquet/trades/venue=huobi/date=2024-08-08")) == 2
+    positions = [(file.pos_min, file.pos_max) for file in Manifest.load(ROOT, disk).files("trades")]
+    assert positions == sorted(positions)
+    assert all(left[1] < right[0] for left, right in pairwise(positions))
+
+
+def test_files_are_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimDisk()
+    two_days(disk, segments=9)
+    monkeypatch.setitem(compaction.FILE_ROWS, "book_deltas", 60)
+    expected = everything(disk)
+    run(disk)
+    assert_settled(disk, expected)
+    sizes = [file.rows for file in Manifest.load(ROOT, disk).files("book_deltas")]
+    assert max(sizes) <= 60 and len(sizes) > 3
+
+
+@pytest.mark.parametrize("part_bytes", [1, 3_000])
+def test_little_memory_gives_the_same_rows(monkeypatch: pytest.MonkeyPatch, part_bytes: int) -> None:
+    disk = SimDisk()
+    sealed = Sealed(disk, ROOT)
+    # Three recordings of the same hours: every file overlaps every other in time.
+    for index in range(3):
+        first = index * 1000 + 1
+        sealed.segment(first, first + 999, {"book_deltas": deltas(first, 30, T0 + index)})
+    expected = everything(disk)
+    monkeypatch.setattr(compact_rows, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(compact_rows, "GROUP_BYTES", 2_000)
+    run(disk)
+    assert_settled(disk, expected)
+    (path,) = walk(disk, ROOT / "parquet")
+    opened = disk.open(path)
+    file = pq.ParquetFile(pa.BufferReader(opened.read(0, opened.size())))
+    opened.close()
+    assert ordered(file.read()) == file.read().cast(TABLES["book_deltas"])
+    assert file.num_row_groups > 10
+    # A frame's three levels are in one row group, and a symbol's rows are told by statistics.
+    assert all(file.metadata.row_group(index).num_rows % 3 == 0 for index in range(file.num_row_groups))
+    column = file.schema_arrow.names.index("symbol")
+    spans = [file.metadata.row_group(index).column(column).statistics for index in range(file.num_row_groups)]
+    touched = sum(span.min <= "ethusdt" <= span.max for span in spans)
+    assert 0 < touched < file.num_row_groups / 2
+
+
+def test_a_damaged_file_is_not_merged() -> None:
+    disk = SimDisk()
+    two_days(disk)
+    path = next(walk(disk, ROOT / "parquet" / "trades"))
+    opened = disk.open(path)
+    content = bytearray(opened.read(0, opened.size()))
+    opened.close()
+    content[len(content) // 2] ^= 1
+    disk.unlink(path)
+    file = disk.create(path)
+    file.writev([bytes(content)])
+    file.close()
+    with pytest.raises(CorruptFile):
+        run(disk)
+    assert leftovers(ROOT, disk) == []
+    assert bytes(content) == disk.open(path).read(0, len(content))
+    disk.unlink(path)
+    with pytest.raises(FileGone):
+        run(disk)
+
+
+def test_a_merge_that_loses_or_repeats_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SimDisk()
+    two_days(disk)
+    expected = everything(disk)
+    honest = compact_rows._Source.read
+
+    def forgetful(self: Any, group: int, start: int = 0, stop: int | None = None) -> pa.RecordBatch:
+        rows = honest(self, group, start, stop)
+        if stop is None:
+            return rows
+        column = rows.schema.get_field_index("pos")
+        return rows.set_column(column, "pos", pc.add(rows.column("pos"), pa.scalar(1)))
+
+    monkeypatch.setattr(compact_rows._Source, "read", forgetful)
+    with pytest.raises(Mismatch):
+        run(disk)
+    assert everything(disk) == listed(disk) == expected
+    assert leftovers(ROOT, disk) == []
+
+
+@pytest.mark.parametrize("room", [0, 3_000])
+def test_a_full_disk_changes_nothing(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    disk = SimDisk()
+    two_days(disk)
+    expected = everything(disk)
+    with pytest.raises(DiskFull):
+        disk.capacity = disk.used + room
+        run(disk)
+    monkeypatch.setattr(compaction, "KEEP_FREE_BYTES", -(1 << 40))
+    with pytest.raises(DiskFull) as caught:
+        run(disk)
+    assert caught.value.exit_code == 3
+    disk.capacity = None
+    assert everything(disk) == listed(disk) == expected
+    assert leftovers(ROOT, disk) == []
+    run(disk)
+    assert_settled(disk, expected)
+
+
+def test_where_folders_cannot_be_exchanged_nothing_is_done() -> None:
+    disk = SimDisk()
+    two_days(disk)
+    expected = everything(disk)
+
+    def refuse(operation: str, path: Path) -> None:
+        if operation == "exchange":
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    disk.before = refuse
+    with pytest.raises(ExchangeUnsupported) as caught:
+        run(disk)
+    disk.before = None
+    assert "ext4" in str(caught.value)
+    assert everything(disk) == listed(disk) == expected
+
+
+def test_a_second_compaction_is_refused_or_waits_until_stopped() -> None:
+    disk = SimDisk()
+    two_days(disk)
+    assert disk.lock(ROOT / "compact.lock", "another") is not None
+    with pytest.raises(CompactRunning):
+        run(disk)
+    stop = threading.Event()
+    stop.set()
+    assert compact(ROOT, disk=disk, now_ns=LATER, wait=True, stop=stop).stopped
+
+
+def test_a_stop_leaves_what_is_done_and_nothing_else() -> None:
+    disk = SimDisk()
+    two_days(disk)
+    expected = everything(disk)
+    stop = threading.Event()
+    report = compact(ROOT, disk=disk, now_ns=LATER, stop=stop, progress=lambda _: stop.set())
+    assert report.stopped and report.folders == 1
+    assert everything(disk) == listed(disk) == expected
+    assert leftovers(ROOT, disk) == []
+    run(disk)
+    assert_settled(disk, expected)
+
+
+def test_what_a_sealer_left_half_written_is_not_taken_away() -> None:
+    disk = SimDisk()
+    two_days(disk)
+    half = ROOT / "parquet/trades/venue=huobi/date=2024-08-08" / f"{901:016d}.parquet"
+    disk.create(half).close()
+    report = compact(ROOT, disk=disk, now_ns=LATER)
+    assert [text.partition(":")[0] for text in report.skipped] == [
+        "parquet/trades/venue=huobi/date=2024-08-08"
+    ]
+    assert half.name in disk.names(half.parent)
+    assert leftovers(ROOT, disk) == []
+
+
+def test_rows_sealed_while_a_day_is_built_wait_for_the_next_run() -> None:
+    disk = SimDisk()
+    sealed = two_days(disk)
+    waiting = [True]
+
+    def before(operation: str, path: Path) -> None:
+        # The last moment: the new folder is complete, the sealer's lock not yet taken.
+        if operation == "lock" and path.name == "seal.lock" and waiting:
+            waiting.clear()
+            sealed.segment(901, 1000, {"book_deltas": deltas(901, 2, T0 + DAY // 3)})
+
+    disk.before = before
+    report = compact(ROOT, disk=disk, now_ns=LATER)
+    disk.before = None
+    assert len(report.skipped) == 1
+    expected = everything(disk)
+    assert listed(disk) == expected
+    run(disk)
+    assert_settled(disk, expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_small_archive(data: st.DataObject) -> None:
+    disk = SimDisk()
+    sealed = Sealed(disk, ROOT)
+    pos = 1
+    for _ in range(data.draw(st.integers(1, 5))):
+        first = pos
+        rows = []
+        for _ in range(data.draw(st.integers(0, 6))):
+            frame = {
+                "pos": pos,
+                "symbol": data.draw(st.sampled_from(["a", "b", "b\u00e9", "zz"])),
+                "ts_recv": T0 + data.draw(st.integers(0, 5)) * DAY // 3,
+            }
+            rows += [frame | {"price": float(level)} for level in range(data.draw(st.integers(1, 3)))]
+            pos += 1
+        pos += 1
+        sealed.segment(first, pos - 1, {"book_deltas": make_rows("book_deltas", rows)})
+        if data.draw(st.booleans()):
+            if data.draw(st.booleans()):
+                killed_at(disk, data.draw(st.integers(1, 200)), run)
+                disk = disk.killed()
+                sealed.disk = disk
+            else:
+                run(disk)
+            expected = everything(disk)
+            assert listed(disk) == expected
+    expected = everything(disk)
+    run(disk)
+    assert_settled(disk, expected)
+
+
+def test_on_a_real_disk(tmp_path: Path) -> None:
+    disk = OsDisk()
+    two_days(disk, tmp_path)
+    expected = everything(disk, tmp_path)
+    inode = (tmp_path / "parquet/trades/venue=huobi/date=2024-08-08").stat().st_ino
+    assert compact(tmp_path, now_ns=LATER).folders == 4
+    assert everything(disk, tmp_path) == listed(disk, tmp_path) == expected
+    assert (tmp_path / "parquet/trades/venue=huobi/date=2024-08-08").stat().st_ino != inode
+    assert leftovers(tmp_path) == []
+
+
+def test_readers_that_looked_before_the_switch_look_again(tmp_path: Path) -> None:
+    two_days(OsDisk(), tmp_path)
+    with Archive(tmp_path) as archive:
+        before = [event.pos for event in archive.events(tables="trades")]
+        events = archive.events(tables="trades")
+        first = next(events)
+        contents = archive._tail.look(["trades"])
+        compact(tmp_path, now_ns=LATER)
+        # What is held of the old files is read no more; what is not given yet comes from the new ones.
+        archive._scanner = archive._scanner.__class__()
+        assert [first.pos, *(event.pos for event in events)] == before
+        assert [event.pos for event in archive.events(tables="trades")] == before
+        with pytest.raises(FileGone):
+            list(Scanner().scan(contents, "trades", ["pos"]))
+        with pytest.raises(FileGone):
+            Database(tmp_path).view(contents, ["trades"])
+        [(count,)] = archive.sql("SELECT count(*) FROM trades").fetchall()
+        assert count == len(before)
+
+
+def test_verify_knows_compacted_days(tmp_path: Path) -> None:
+    two_days(OsDisk(), tmp_path)
+    compact(tmp_path, now_ns=LATER)
+    report = verify(tmp_path)
+    assert [problem for problem in report.problems if problem.kind in ("file", "manifest")] == []
+    assert (report.counts["days"], report.counts["files"], report.counts["rows"]) == (2, 4, 144)
+    (tmp_path / "compact/trades/venue=huobi/date=x").mkdir()
+    (tmp_path / "compact/trades/venue=huobi/date=x/y.parquet").touch()
+    assert verify(tmp_path).counts["leftovers"] == 1
+    next((tmp_path / "parquet/trades").rglob("*.parquet")).unlink()
+    assert "it is missing" in {problem.text for problem in verify(tmp_path).problems}
