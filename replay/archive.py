@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -31,6 +31,7 @@ from bookreel.replay.source import Source
 from bookreel.replay.stream import Events, LineStream, Stream
 from bookreel.replay.times import Interval, Time, to_interval, to_ns
 from bookreel.storage.contents import Contents, book_depth
+from bookreel.storage.errors import FileGone
 from bookreel.storage.query import Database, tables_needed
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import TABLES
@@ -43,6 +44,9 @@ Names: TypeAlias = Collection[str] | str | None
 
 _BOOK_TABLES: Final = ("book_snapshots", "book_deltas")
 _GAP_FIELDS: Final = Gap.__struct_fields__
+_TRIES: Final = 5
+
+_T = TypeVar("_T")
 
 
 class Archive:
@@ -84,9 +88,13 @@ class Archive:
 
     def symbols(self) -> list[str]:
         """Symbols that have at least one stream."""
-        contents = self._tail.look()
-        gaps = (gap.symbol for gap in self._all_gaps(contents))
-        return sorted({stream.symbol for stream in contents.streams} | set(gaps))
+
+        def known() -> list[str]:
+            contents = self._tail.look()
+            gaps = (gap.symbol for gap in self._all_gaps(contents))
+            return sorted({stream.symbol for stream in contents.streams} | set(gaps))
+
+        return self._steady(known)
 
     def tables(self) -> list[str]:
         """The tables that SQL can name."""
@@ -96,7 +104,7 @@ class Archive:
         """The symbol's streams as intervals: symbol, feed, start, end, state (``covered``, or a gap's
         cause); a null end is open.
         """
-        self._known(self._tail.look(), symbol)
+        self._steady(lambda: self._known(self._tail.look(), symbol))
         found: pa.Table = self.sql("FROM coverage(?)", [symbol]).to_arrow_table()
         return found
 
@@ -106,7 +114,7 @@ class Archive:
         """The relation of one reading statement over the tables, the view ``bars`` and the macros. Raises
         ``QueryError``.
         """
-        return self._database.run(self._tail.look(tables_needed(query)), query, params)
+        return self._steady(lambda: self._database.run(self._tail.look(tables_needed(query)), query, params))
 
     def book(self, symbol: str, at: Time, feed: str | None = None, depth: int | None = None) -> Book:
         """The book as it was known at an instant, at most ``depth`` levels a side (None: all). ``feed``:
@@ -114,7 +122,7 @@ class Archive:
         is not ``valid``.
         """
         instant = to_ns(at)
-        return book_at(self._question(symbol, feed), instant, depth)
+        return self._steady(lambda: book_at(self._question(symbol, feed), instant, depth))
 
     def books(
         self,
@@ -130,14 +138,14 @@ class Archive:
         """
         since, until = to_ns(start), to_ns(end)
         step = None if every is None else to_interval(every)
-        return book_rows(self._question(symbol, feed), since, until, step, depth)
+        return self._steady(lambda: book_rows(self._question(symbol, feed), since, until, step, depth))
 
     def bbo(self, symbol: str, start: Time, end: Time, feed: str | None = None) -> pa.Table:
         """The best bid and offer after each change of the book, columns as in
         :data:`bookreel.replay.asof.BBO`.
         """
         since, until = to_ns(start), to_ns(end)
-        return best_rows(self._question(symbol, feed), since, until)
+        return self._steady(lambda: best_rows(self._question(symbol, feed), since, until))
 
     def events(
         self,
@@ -256,8 +264,17 @@ class Archive:
             end=None if end is None else to_ns(end),
         )
         for symbol in sorted(selection.symbols or ()):
-            self._known(self._tail.look(), symbol)
+            self._steady(lambda name=symbol: self._known(self._tail.look(), name))  # type: ignore[misc]
         return Source(self.path, selection)
+
+    def _steady(self, answer: Callable[[], _T]) -> _T:
+        """An answer, looked for again where a day was compacted while its old files were still to be read."""
+        for _ in range(_TRIES - 1):
+            try:
+                return answer()
+            except FileGone:
+                continue
+        return answer()
 
     def _question(self, symbol: str, feed: str | None) -> Question:
         """Raises NoSuchSymbol, NoSuchFeed."""

@@ -177,16 +177,30 @@ class Sweep:
         if not len(wanted):
             return found
         least, greatest = wanted[0].as_py(), wanted[-1].as_py()
-        pieces: list[pa.Table] = []
-        for entry in self._files.get("frames", ()):
-            if entry.pos_max >= least and entry.pos_min <= greatest:
-                pieces += self._scanner.between(self._root, entry, ("pos", "payload"), least, greatest)
+        pieces = self._sealed_payloads(least, greatest)
         if self._contents is not None:
             pieces.append(self._contents.tail["frames"].select(["pos", "payload"]))
         for piece in pieces:
             rows = piece.filter(pc.is_in(piece["pos"], wanted))
             found.update(zip(integers(rows["pos"]), rows["payload"].to_pylist(), strict=True))
         return found
+
+    def _sealed_payloads(self, least: int, greatest: int) -> list[pa.Table]:
+        for tries in range(_TRIES):
+            try:
+                return [
+                    piece
+                    for entry in self._files.get("frames", ())
+                    if entry.pos_max >= least and entry.pos_min <= greatest
+                    for piece in self._scanner.between(self._root, entry, ("pos", "payload"), least, greatest)
+                ]
+            except FileNotFoundError as error:
+                if tries + 1 == _TRIES:
+                    raise CorruptFile(Path(str(error.filename)), "it is missing") from error
+                # Its day was compacted meanwhile.
+                manifest = self._manifest = Manifest.load(self._root, known=self._manifest)
+                self._files = {**self._files, "frames": manifest.files("frames")}
+        return []
 
     # What is to be read
 

@@ -71,6 +71,15 @@ class Group(NamedTuple):
     epoch: int
 
 
+class _Span(NamedTuple):
+    """A row group: its number, the bounds of its positions, and whether it has several symbols."""
+
+    number: int
+    least: int
+    greatest: int
+    shared: bool
+
+
 class Scanner:
     """Reads rows and remembers footers and the newest row groups. Not for several threads at once."""
 
@@ -99,11 +108,15 @@ class Scanner:
         names = _with_bounds(columns, TABLES[entry.table].names)
         try:
             groups = self._groups(path, bounds)
-            ordered = all(left[2] <= right[1] for left, right in pairwise(groups))
+            if bounds.symbol is not None and not _ordered(groups):
+                # What a group has of this symbol alone may well be in order.
+                groups = [
+                    self._own(path, group, names, bounds) if group.shared else group for group in groups
+                ]
             pieces: Iterable[pa.Table] = (
-                self._piece(path, index, names).keep(bounds) for index, _, _ in groups
+                self._piece(path, group.number, names).keep(bounds) for group in groups
             )
-            if not ordered:
+            if not _ordered(groups):
                 pieces = [pa.concat_tables(pieces)]
             for piece in pieces:
                 if piece.num_rows:
@@ -183,8 +196,8 @@ class Scanner:
             if piece.num_rows:
                 yield _by_position(piece).select(list(columns))
 
-    def _groups(self, path: Path, bounds: Bounds) -> list[tuple[int, int, int]]:
-        """(index, least position, greatest position) of the row groups that can hold wanted rows."""
+    def _groups(self, path: Path, bounds: Bounds) -> list[_Span]:
+        """The row groups that can hold wanted rows."""
         footer = self._footer(path)
         places = {footer.schema.column(index).path: index for index in range(len(footer.schema))}
         symbol = None if bounds.symbol is None else bounds.symbol.encode()
@@ -199,10 +212,12 @@ class Scanner:
             if not _may_hold(group, places["pos"], bounds.pos_from, None):
                 continue
             span = group.column(places["pos"]).statistics
+            least, greatest = 0, _POS_MAX
             if span is not None and span.has_min_max:
-                found.append((index, int(span.min_raw or 0), int(span.max_raw or 0)))
-            else:
-                found.append((index, 0, _POS_MAX))
+                least, greatest = int(span.min_raw or 0), int(span.max_raw or 0)
+            symbols = group.column(places["symbol"]).statistics
+            shared = symbols is None or not symbols.has_min_max or symbols.min_raw != symbols.max_raw
+            found.append(_Span(index, least, greatest, shared))
         return found
 
     def _footer(self, path: Path) -> pq.FileMetaData:
@@ -212,6 +227,13 @@ class Scanner:
             if len(self._footers) > _FOOTERS_MAX:
                 self._footers.popitem(last=False)
         return footer
+
+    def _own(self, path: Path, group: _Span, names: list[str], bounds: Bounds) -> _Span:
+        """The group with the positions of the wanted rows only."""
+        ends: Any = pc.min_max(self._piece(path, group.number, names).keep(bounds)["pos"]).as_py()
+        if ends["min"] is None:
+            return group._replace(least=_POS_MAX, greatest=0)
+        return group._replace(least=ends["min"], greatest=ends["max"])
 
     def _piece(self, path: Path, index: int, names: list[str]) -> _Piece:
         key = (path, index, tuple(names))
@@ -225,6 +247,11 @@ class Scanner:
         if len(self._pieces) > _PIECES_MAX:
             self._pieces.popitem(last=False)
         return piece
+
+
+def _ordered(groups: Sequence[_Span]) -> bool:
+    filled = [group for group in groups if group.least <= group.greatest]
+    return all(left.greatest <= right.least for left, right in pairwise(filled))
 
 
 def _with_bounds(columns: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -35,6 +35,7 @@ from bookreel.storage.manifest import Manifest
 from bookreel.storage.query import Database
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import SORT_KEYS, TABLES
+from bookreel.storage.tail import Tail
 from bookreel.storage.verify import verify
 from tests.simulation.disk import Crash, SimDisk
 from tests.storage.sealed import DAY, T0, Sealed, glob_rows, make_rows
@@ -522,22 +523,28 @@ def test_on_a_real_disk(tmp_path: Path) -> None:
 
 def test_readers_that_looked_before_the_switch_look_again(tmp_path: Path) -> None:
     two_days(OsDisk(), tmp_path)
+    tail = Tail(tmp_path, ["trades"])
+    contents = tail.look(["trades"])
     with Archive(tmp_path) as archive:
         before = [event.pos for event in archive.events(tables="trades")]
         events = archive.events(tables="trades")
         first = next(events)
-        contents = archive._tail.look(["trades"])
         compact(tmp_path, now_ns=LATER)
-        # What is held of the old files is read no more; what is not given yet comes from the new ones.
-        archive._scanner = archive._scanner.__class__()
+        # What is not given yet comes from the new files.
         assert [first.pos, *(event.pos for event in events)] == before
         assert [event.pos for event in archive.events(tables="trades")] == before
         with pytest.raises(FileGone):
             list(Scanner().scan(contents, "trades", ["pos"]))
         with pytest.raises(FileGone):
             Database(tmp_path).view(contents, ["trades"])
+        rows = sum(piece.num_rows for piece in Scanner().scan(tail.look(["trades"]), "trades", ["pos"]))
+        assert rows == len(before)
+        # A query that looked in the moment before is asked again.
+        looks = [contents]
+        archive._tail.look = lambda tables=(): looks.pop() if looks else tail.look(tables)  # type: ignore[method-assign]
         [(count,)] = archive.sql("SELECT count(*) FROM trades").fetchall()
-        assert count == len(before)
+        assert (count, looks) == (len(before), [])
+    tail.close()
 
 
 def test_verify_knows_compacted_days(tmp_path: Path) -> None:
