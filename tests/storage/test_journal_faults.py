@@ -1,0 +1,239 @@
+"""The journal on a disk that is slow, or whose syncs fail: at every place where it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bookreel.storage.disk import Disk, File, OsDisk
+from bookreel.storage.journal import Journal, JournalOptions
+from bookreel.storage.record import Direction, Kind, Record
+from bookreel.storage.segment import SegmentReader, list_segments
+from tests.simulation.disk import SimDisk
+
+ARCHIVE = Path("/archive")
+SECOND = 1_000_000_000
+
+
+class SystemClock:
+    wall_ns = staticmethod(time.time_ns)
+    mono_ns = staticmethod(time.monotonic_ns)
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000 * SECOND
+
+    def wall_ns(self) -> int:
+        return self.now
+
+    def mono_ns(self) -> int:
+        return self.now - 1_000_000 * SECOND
+
+
+def append(journal: Journal, number: int) -> int:
+    payload = b"%d" % number + bytes(300)
+    return journal.append(number, number, "feed-0", 1, Direction.IN, Kind.COMPRESSED, payload)
+
+
+def payloads(archive: Path, disk: Disk | None = None) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for segment in list_segments(archive, disk):
+        with SegmentReader(segment.path, disk, after=max(found, default=0), closed=True) as reader:
+            for item in reader.read():
+                if isinstance(item, Record) and item.kind is Kind.COMPRESSED:
+                    found[item.pos] = item.payload
+    return found
+
+
+# -- a disk that takes its time
+
+
+class HeldDisk(OsDisk):
+    """Once :attr:`hold` names a call, whoever makes it waits until :meth:`release`."""
+
+    def __init__(self) -> None:
+        self.hold = ""
+        self.held = threading.Event()
+        self._go = threading.Event()
+
+    def release(self) -> None:
+        self.hold = ""
+        self._go.set()
+
+    def met(self, call: str) -> None:
+        if self.hold in (call, "all"):
+            self.held.set()
+            self._go.wait()
+
+    def create(self, path: Path) -> File:
+        self.met("create")
+        return HeldFile(super().create(path), self)  # type: ignore[return-value]
+
+    def rename(self, old: Path, new: Path) -> None:
+        self.met("rename")
+        super().rename(old, new)
+
+    def unlink(self, path: Path) -> None:
+        self.met("unlink")
+        super().unlink(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        self.met("sync_folder")
+        super().sync_folder(folder)
+
+    def free(self, folder: Path) -> int:
+        self.met("free")
+        return super().free(folder)
+
+
+class HeldFile:
+    def __init__(self, file: File, disk: HeldDisk) -> None:
+        self._file = file
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def writev(self, buffers: Sequence[bytes | memoryview]) -> int:
+        self._disk.met("writev")
+        return self._file.writev(buffers)
+
+    def datasync(self) -> None:
+        self._disk.met("datasync")
+        self._file.datasync()
+
+    def close(self) -> None:
+        self._disk.met("close")
+        self._file.close()
+
+
+CALLS = ["writev", "datasync", "create", "rename", "unlink", "sync_folder", "close", "free"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nobody_who_appends_or_looks_waits_for_the_disk(tmp_path: Path, call: str) -> None:
+    """Each call in turn does not return. It would hang here, if it waited; a timer makes that a failure."""
+    disk = HeldDisk()
+    options = JournalOptions(segment_bytes=20_000)
+    journal = Journal.open(tmp_path, "huobi", clock=SystemClock(), options=options, disk=disk)
+    late = threading.Event()
+    timer = threading.Timer(60, lambda: (late.set(), disk.release()))
+    timer.start()
+    turns = 0
+
+    async def main() -> None:
+        nonlocal turns
+        number = 0
+        disk.hold = call
+        # Segments end, so that sooner or later each call is made.
+        while not disk.held.is_set():
+            number += 1
+            assert append(journal, number)
+            await asyncio.sleep(0)
+        for _ in range(5000):
+            number += 1
+            assert append(journal, number)
+            counts = journal.counts()
+            assert counts.received == counts.durable + counts.in_flight + counts.shed
+            assert (journal.disk_full_since, journal.disk_free) != (0, 0)
+            journal.began("market.btcusdt.bbo")
+            turns += 1
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert not late.is_set()
+    assert turns == 5000
+    assert journal.in_flight > 0 or call == "free"
+    timer.cancel()
+    disk.release()
+    journal.close()
+    assert len(payloads(tmp_path)) == journal.durable == journal.received
+
+
+# -- syncs that fail
+
+
+class Watch:
+    """Fails the n-th sync of a file, and sees that no file is synced again after a failure."""
+
+    def __init__(self, disk: SimDisk, fail_at: int, code: int) -> None:
+        self.syncs = 0
+        self.again: list[Path] = []
+        self._failed: set[Path] = set()
+        self._fail_at = fail_at
+        self._code = code
+        disk.before = self
+
+    def __call__(self, operation: str, path: Path) -> None:
+        if operation == "create":
+            # Another file of the same name.
+            self._failed.discard(path)
+        elif operation == "datasync":
+            self.syncs += 1
+            if path in self._failed:
+                self.again.append(path)
+            if self.syncs == self._fail_at:
+                self._failed.add(path)
+                raise OSError(self._code, "sync failed")
+
+
+def work(disk: SimDisk, fail_at: int, code: int) -> tuple[Watch, Journal, dict[int, bytes]]:
+    """A short life with segments begun, synced, rotated and closed."""
+    Journal.open(ARCHIVE, "huobi", clock=ManualClock(), options=MANUAL, disk=disk).close()
+    watch = Watch(disk, fail_at, code)
+    clock = ManualClock()
+    journal = Journal.open(ARCHIVE, "huobi", clock=clock, options=MANUAL, disk=disk)
+    sent: dict[int, bytes] = {}
+    for number in range(40):
+        pos = append(journal, number)
+        sent[pos] = b"%d" % number + bytes(300)
+        journal.pump_write()
+        if number % 3 == 0:
+            journal.pump_sync()
+        clock.now += SECOND // 10
+        counts = journal.counts()
+        assert counts.received == counts.durable + counts.in_flight + counts.shed
+    return watch, journal, sent
+
+
+MANUAL = JournalOptions(threads=False, archive_id=b"archive0", segment_bytes=2500)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_sync_that_failed_is_never_repeated_whichever_it_was(code: int) -> None:
+    syncs = work(SimDisk(), 0, code)[0].syncs
+    assert syncs > 20
+    for fail_at in range(1, syncs + 3):
+        for drops in (True, False):
+            disk = SimDisk()
+            # Whether the failed sync keeps what was pending, or drops it: an own choice of the simulated disk's.
+            disk.rng = Always(drops)  # type: ignore[assignment]
+            watch, journal, sent = work(disk, fail_at, code)
+            assert watch.again == [], fail_at
+            promised = {pos: payload for pos, payload in sent.items() if pos <= journal.durable_pos}
+            for seed in range(3):
+                left = disk.power_loss(random.Random(seed))
+                assert payloads(ARCHIVE, left).items() >= promised.items(), (fail_at, seed)
+            journal.close()
+            assert payloads(ARCHIVE, disk.power_loss(random.Random(9))) == sent, fail_at
+            assert watch.again == [], fail_at
+
+
+class Always(random.Random):
+    """A die that decides one way."""
+
+    def __init__(self, drops: bool) -> None:
+        super().__init__(0)
+        self._drops = drops
+
+    def random(self) -> float:
+        return 0.0 if self._drops else 0.9
