@@ -8,8 +8,9 @@ one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
+from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -73,6 +74,14 @@ class _Source:
         yield _gauge("queue_bytes", "Memory of records not durable.", status.held_bytes)
         yield _gauge("event_loop_lag_seconds", "How late the event loop turned.", status.loop_lag_s)
         yield _gauge("disk_free_bytes", "Room left for the archive.", status.disk_free_bytes)
+        journal = self._collector.journal
+        if journal is not None:
+            causes = {str(cause): count for cause, count in journal.shed_causes.items()}
+            name = self._collector.venue.name
+            yield _labelled("frames_shed", "Frames given up.", {"reason": causes}, exchange=name)
+            help_ = "How long the disk took to make records durable."
+            times = journal.sync_times
+            yield _histogram("fsync_seconds", help_, times.bounds, times.counts, times.sum_s)
         yield _gauge("ready", "1 if every stream is subscribed and every book live.", not status.reasons)
 
     def _lines(self, lines: list[LineStats]) -> Iterator[Metric]:
@@ -80,8 +89,6 @@ class _Source:
         for name, (field, help_) in _LINE_COUNTERS.items():
             values = {line.name: getattr(line, field) for line in lines}
             yield _labelled(name, help_, {"line": values}, exchange=venue)
-        shed = sum(line.shed for line in lines)
-        yield _labelled("frames_shed", "Frames given up.", {"reason": {"spool": shed}}, exchange=venue)
         causes = _sum(line.disconnects for line in lines)
         yield _labelled("reconnects", "Connections that ended.", {"cause": causes}, exchange=venue)
         kinds = _sum(line.refusals for line in lines)
@@ -100,7 +107,7 @@ class _Source:
             yield _labelled(name, help_, {"line": by_line}, exchange=venue, gauge=True)
 
     def _books(self) -> Iterator[Metric]:
-        from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+        from prometheus_client.core import GaugeMetricFamily
 
         venue = self._collector.venue.name
         books = self._collector.books
@@ -111,13 +118,8 @@ class _Source:
         )
         yield _gauge("gap_open", "Books that are not live.", books.total - books.live)
         yield _gauge("books", "Books followed.", books.total)
-        buckets: list[tuple[str, float]] = []
-        total = 0
-        for bound, count in zip((*map(str, RESYNC_BUCKETS_S), "+Inf"), books.resync_counts, strict=True):
-            total += count
-            buckets.append((bound, total))
         help_ = "From a book's loss to its being live."
-        yield HistogramMetricFamily(f"{_PREFIX}resync_seconds", help_, buckets, sum_value=books.resync_sum_s)
+        yield _histogram("resync_seconds", help_, RESYNC_BUCKETS_S, books.resync_counts, books.resync_sum_s)
         if self._collector.config.metrics_per_symbol:
             valid = GaugeMetricFamily(
                 f"{_PREFIX}book_valid", "1 while the book is live.", labels=["exchange", "symbol", "feed"]
@@ -137,6 +139,17 @@ def _gauge(name: str, help_: str, value: float) -> Metric:
     from prometheus_client.core import GaugeMetricFamily
 
     return GaugeMetricFamily(_PREFIX + name, help_, value=value)
+
+
+def _histogram(
+    name: str, help_: str, bounds: Sequence[float], counts: Sequence[int], sum_value: float
+) -> Metric:
+    """``counts``: for each upper bound, and for what is above."""
+    from prometheus_client.core import HistogramMetricFamily
+
+    texts = (*map(str, bounds), "+Inf")
+    buckets = [(text, float(total)) for text, total in zip(texts, accumulate(counts), strict=True)]
+    return HistogramMetricFamily(_PREFIX + name, help_, buckets, sum_value=sum_value)
 
 
 def _labelled(

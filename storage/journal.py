@@ -29,9 +29,11 @@ from typing import Final
 import msgspec
 
 from bookreel import venues
+from bookreel.book.model import Cause
 from bookreel.storage.codec import encode_footer, encode_start, seed_of
 from bookreel.storage.disk import Disk, File, Lock, OsDisk, advance, is_full, write_all
 from bookreel.storage.errors import JournalClosed, JournalFailed, NotDurable
+from bookreel.storage.histogram import Histogram
 from bookreel.storage.layout import Layout, Meta
 from bookreel.storage.record import encode_event
 from bookreel.storage.recovery import Recovery, claim
@@ -56,6 +58,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _BATCH_RECORDS: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
+_SYNC_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LOOK_NS: Final = 1_000_000_000
 """Pause between two looks at how much room the disk has."""
 _TRIES: Final = 4
@@ -149,6 +152,8 @@ class Journal:
         # durable they are not needed any more.
         self._noted_since = 0
         self._noted_pos = 0
+        self.sync_times = Histogram(_SYNC_BOUNDS_S)
+        """How long the syncs of open segments took."""
         self._look_at = 0
         self._free = 0
 
@@ -267,6 +272,11 @@ class Journal:
         return self._full_since
 
     @property
+    def shed_causes(self) -> dict[Cause, int]:
+        """Records shed, by why they were."""
+        return self._spool.shed_causes
+
+    @property
     def pressed(self) -> bool:
         """Whether the disk does not keep up: work that can wait should not use it."""
         return self._full_since is not None or self._spool.pressed
@@ -330,11 +340,13 @@ class Journal:
             segment, waiting = self._segment, self._spool.waiting()
             if segment is None or waiting == 0 or self._suspect is not None:
                 return 0
+            began = self._clock.mono_ns()
             try:
                 segment.file.datasync()
             except OSError as error:
                 self._distrust(error)
                 return 0
+            self.sync_times.add((self._clock.mono_ns() - began) / 1e9)
             return self._spool.settle(waiting)
 
     def _is_due(self, segment: _Open, batch: Batch, now: int) -> bool:

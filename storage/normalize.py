@@ -25,8 +25,8 @@ from bookreel.storage.lines import Line, LineState
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
-from bookreel.storage.shedding import seq_of
-from bookreel.storage.streams import SHED_CAUSES, STREAMS_MAX, Run, Stream, Streams, StreamState
+from bookreel.storage.shedding import SHED_CAUSES, seq_of
+from bookreel.storage.streams import STREAMS_MAX, Run, Stream, Streams, StreamState
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
     Ack,

@@ -34,7 +34,10 @@ from bookreel.storage.record import Direction, Kind
 from bookreel.venues.errors import VenueError
 from bookreel.venues.message import Data, Reply, Venue
 
-__all__ = ["Marks", "Shedding", "Victim", "seq_of"]
+__all__ = ["SHED_CAUSES", "Marks", "Shedding", "Victim", "seq_of"]
+
+SHED_CAUSES: Final[frozenset[Cause]] = frozenset({"shed", "disk_full"})
+"""Why frames that were received are given up."""
 
 _FRAMES: Final = (Kind.COMPRESSED, Kind.TEXT)
 

@@ -22,7 +22,7 @@ from bookreel.book.model import Cause
 from bookreel.storage.codec import BODY, CONN_BYTES_MAX, FRAME, HEADER, MARKER, PAYLOAD_BYTES_MAX
 from bookreel.storage.errors import RecordTooLarge, StorageError
 from bookreel.storage.record import Direction, Kind, encode_event
-from bookreel.storage.shedding import Marks, Shedding, Victim
+from bookreel.storage.shedding import SHED_CAUSES, Marks, Shedding, Victim
 from bookreel.venues.message import Venue
 
 __all__ = ["Batch", "Clock", "Counts", "Spool"]
@@ -113,6 +113,7 @@ class Spool:
         self.received = self.durable = self.shed = self.written = 0
         self._rewritten = self._failures = 0
         self._crowded = False
+        self._shed_causes: dict[Cause, int] = dict.fromkeys(sorted(SHED_CAUSES), 0)
         self.cause: Cause = "shed"
         """Why records that are shed from now on are lost."""
 
@@ -134,6 +135,7 @@ class Spool:
             ):
                 self.received += 1
                 self.shed += 1
+                self._shed_causes[self._shedding.victim.cause] += 1
                 return 0
             pos = self.next_pos
             body = BODY.pack(size, pos, ts_recv, mono, epoch, direction, kind, len(name)) + name + payload
@@ -172,6 +174,12 @@ class Spool:
     def victim(self) -> Victim:
         """Whose record was shed last."""
         return self._shedding.victim
+
+    @property
+    def shed_causes(self) -> dict[Cause, int]:
+        """Records shed, by why they were."""
+        with self._lock:
+            return self._shed_causes.copy()
 
     @property
     def pressed(self) -> bool:

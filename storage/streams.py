@@ -49,12 +49,10 @@ from msgspec.structs import replace
 from bookreel.book.model import Cause, Gap
 from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
 from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, LineState, Pace
+from bookreel.storage.shedding import SHED_CAUSES
 from bookreel.venues.message import Topic
 
-__all__ = ["SHED_CAUSES", "STREAMS_MAX", "Run", "Stream", "StreamState", "Streams"]
-
-SHED_CAUSES: Final[frozenset[Cause]] = frozenset({"shed", "disk_full"})
-"""Why the recorder gives frames up that it has received."""
+__all__ = ["STREAMS_MAX", "Run", "Stream", "StreamState", "Streams"]
 
 
 STREAMS_MAX: Final = 65_536

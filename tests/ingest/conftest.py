@@ -17,6 +17,7 @@ from bookreel.ingest.config import RecordConfig, load_config
 from bookreel.ingest.dialogue import Dialogue
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
+from bookreel.storage.disk import Disk
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.shedding import Victim
 from bookreel.venues.huobi import Huobi
@@ -192,6 +193,7 @@ def run_recorder(tmp_path: Any) -> Callable[..., Collector]:
         scenario: Callable[[Exchange, Collector], Awaitable[None]],
         *,
         exchange: dict[str, Any] | None = None,
+        disk: Disk | None = None,
         **settings: Any,
     ) -> Collector:
         async def main() -> Collector:
@@ -210,7 +212,7 @@ def run_recorder(tmp_path: Any) -> Callable[..., Collector]:
                     "backoff_base_ms": 50,
                     **settings,
                 }
-                collector = Collector(load_config(None, chosen), rng=random.Random(7))
+                collector = Collector(load_config(None, chosen), rng=random.Random(7), disk=disk)
                 async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
                     tasks.create_task(collector.run())
                     try:

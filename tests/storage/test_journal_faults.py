@@ -7,16 +7,15 @@ import errno
 import random
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bookreel.storage.disk import Disk, File, OsDisk
+from bookreel.storage.disk import Disk
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.record import Direction, Kind, Record
 from bookreel.storage.segment import SegmentReader, list_segments
+from tests.crash.held import HeldDisk
 from tests.simulation.disk import SimDisk
 
 ARCHIVE = Path("/archive")
@@ -55,65 +54,6 @@ def payloads(archive: Path, disk: Disk | None = None) -> dict[int, bytes]:
 
 
 # -- a disk that takes its time
-
-
-class HeldDisk(OsDisk):
-    """Once :attr:`hold` names a call, whoever makes it waits until :meth:`release`."""
-
-    def __init__(self) -> None:
-        self.hold = ""
-        self.held = threading.Event()
-        self._go = threading.Event()
-
-    def release(self) -> None:
-        self.hold = ""
-        self._go.set()
-
-    def met(self, call: str) -> None:
-        if self.hold in (call, "all"):
-            self.held.set()
-            self._go.wait()
-
-    def create(self, path: Path) -> File:
-        self.met("create")
-        return HeldFile(super().create(path), self)  # type: ignore[return-value]
-
-    def rename(self, old: Path, new: Path) -> None:
-        self.met("rename")
-        super().rename(old, new)
-
-    def unlink(self, path: Path) -> None:
-        self.met("unlink")
-        super().unlink(path)
-
-    def sync_folder(self, folder: Path) -> None:
-        self.met("sync_folder")
-        super().sync_folder(folder)
-
-    def free(self, folder: Path) -> int:
-        self.met("free")
-        return super().free(folder)
-
-
-class HeldFile:
-    def __init__(self, file: File, disk: HeldDisk) -> None:
-        self._file = file
-        self._disk = disk
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def writev(self, buffers: Sequence[bytes | memoryview]) -> int:
-        self._disk.met("writev")
-        return self._file.writev(buffers)
-
-    def datasync(self) -> None:
-        self._disk.met("datasync")
-        self._file.datasync()
-
-    def close(self) -> None:
-        self._disk.met("close")
-        self._file.close()
 
 
 CALLS = ["writev", "datasync", "create", "rename", "unlink", "sync_folder", "close", "free"]
