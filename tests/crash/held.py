@@ -31,7 +31,7 @@ class HeldDisk(OsDisk):
 
     def create(self, path: Path) -> File:
         self.met("create")
-        return HeldFile(super().create(path), self)  # type: ignore[return-value]
+        return HeldFile(super().create(path), self)
 
     def rename(self, old: Path, new: Path) -> None:
         self.met("rename")

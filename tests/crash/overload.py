@@ -37,10 +37,13 @@ class _SystemClock:
     mono_ns = staticmethod(time.monotonic_ns)
 
 
-def run(seconds: float) -> dict[str, float]:
-    """Overload for so long. Raises AssertionError where a promise is broken; returns the figures."""
+def run(seconds: float, ceiling: int = CEILING) -> dict[str, float]:
+    """Overload for so long, with so many bytes of spool; returns the figures.
+
+    Raises AssertionError where a promise is broken.
+    """
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_record, args=(theirs, seconds))
+    process = multiprocessing.get_context("spawn").Process(target=_record, args=(theirs, seconds, ceiling))
     process.start()
     theirs.close()
     sizes: list[tuple[float, int]] = []
@@ -61,20 +64,21 @@ def run(seconds: float) -> dict[str, float]:
         (max(size for _, size in sizes) - base) / MIB, 1
     )
     figures["overload: growth after warm-up, MiB a minute"] = round((warm[-1] - warm[0]) / MIB / minutes, 2)
-    assert figures["overload: held at most, bytes"] <= CEILING, figures
-    assert figures["overload: memory above the beginning, MiB"] < 1.5 * CEILING / MIB, figures
+    assert figures["overload: held at most, bytes"] <= ceiling, figures
+    # What reading the archive back takes comes on top of it.
+    assert figures["overload: memory above the beginning, MiB"] < 1.25 * ceiling / MIB + 16, figures
     return figures
 
 
-def _record(pipe: Connection, seconds: float) -> None:
+def _record(pipe: Connection, seconds: float, ceiling: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pipe.send(None)
-        pipe.send(_overload(Path(folder), seconds))
+        pipe.send(_overload(Path(folder), seconds, ceiling))
 
 
-def _overload(archive: Path, seconds: float) -> dict[str, float]:
+def _overload(archive: Path, seconds: float, ceiling: int) -> dict[str, float]:
     disk = HeldDisk()
-    options = JournalOptions(spool_bytes=CEILING)
+    options = JournalOptions(spool_bytes=ceiling)
     journal = Journal.open(archive, "huobi", clock=_SystemClock(), options=options, disk=disk)
     topics = [f"market.symbol{number}.bbo" for number in range(STREAMS)]
     for topic in topics:
@@ -117,7 +121,7 @@ def _overload(archive: Path, seconds: float) -> dict[str, float]:
         "overload: frames shed": float(shed.total()),
         "overload: streams shed": float(len(shed)),
         "overload: the oldest stream first": float(first in ("", topics[0])),
-        "overload: ceiling, bytes": float(CEILING),
+        "overload: ceiling, bytes": float(ceiling),
         "overload: held at most, bytes": held,
         "overload: longest append, ms": round(longest * 1e3, 2),
     }
