@@ -165,6 +165,23 @@ def test_a_crash_after_space_came_back_is_a_crash() -> None:
     )
 
 
+def test_the_note_is_kept_until_the_journal_says_the_same_durably() -> None:
+    disk, clock = SimDisk(), Clock()
+    life = Recorder(disk, clock)
+    life.run(5)
+    since = life.fill()
+    disk.capacity = None
+    for _ in range(3):
+        # Time enough for a fresh reserve. The event is written, but no sync makes it durable.
+        clock.now += 2000 * MS
+        life.hear()
+        life.journal.pump_write()
+    for seed in range(20):
+        left = disk.power_loss(random.Random(seed))
+        Recorder(left, Clock()).run(1)
+        assert [event["from"] for event in events(left, "disk_full")] == [since], seed
+
+
 def test_it_may_fill_up_more_often_than_there_are_slots() -> None:
     """As long as no event of it is durable it counts as one time, from the first."""
     disk, clock = SimDisk(), Clock()
