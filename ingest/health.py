@@ -60,6 +60,8 @@ _GRACE_NS: Final = 500 * _MS
 """A push that makes an answer old is at most this much later than it."""
 _LAG_NS: Final = 300 * _MS
 """Silence of a sequenced stream after which its witnesses are heard."""
+_STILL_NS: Final = 50 * _MS
+"""A line that brought something so lately needs no ping to show that it lives."""
 _LEARNED: Final = 3
 """So many pauses must have been seen before a stream's pace is believed."""
 _PATIENCE_CAP: Final = 1 << 16
@@ -388,6 +390,11 @@ class LineHealth:
                     break
                 self._ask_at += interval
                 findings.append(self._ask(topic, stream, now))
+        # That a question is not answered says something about its stream only if its line lives.
+        still = self.pongs and self.any_at < now - _STILL_NS and self._pinged_at <= self.any_at
+        if still and any(finding.kind == "ask" for finding in findings):
+            self._pinged_at = now
+            findings.append(Finding("ping"))
         return findings
 
     def next_check(self, now: int) -> int:
@@ -398,9 +405,7 @@ class LineHealth:
             pinged = self._pinged_at > self.any_at
             at = min(
                 at,
-                self._pinged_at + settings.pong_timeout_ns
-                if pinged
-                else self.any_at + settings.ping_after_ns,
+                self._hopeless_at() if pinged else self.any_at + settings.ping_after_ns,
             )
         for stream in self.streams.values():
             phase = stream.phase
@@ -421,11 +426,17 @@ class LineHealth:
         if not self.pongs:
             return None
         if self._pinged_at > self.any_at:
-            return Finding("half_open") if now - self._pinged_at > settings.pong_timeout_ns else None
+            return Finding("half_open") if now > self._hopeless_at() else None
         if silent > settings.ping_after_ns:
             self._pinged_at = now
             return Finding("ping")
         return None
+
+    def _hopeless_at(self) -> int:
+        """When a line that was pinged is given up."""
+        settings = self.settings
+        silent_at = self.any_at + settings.ping_after_ns + settings.pong_timeout_ns
+        return max(silent_at, self._pinged_at + settings.pong_timeout_ns)
 
     def _told(self, topic: str, stream: StreamHealth, now: int) -> bool | None:
         if self._testimony is None or not stream.sequenced or now - stream.last_at < _LAG_NS:

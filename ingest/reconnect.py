@@ -35,7 +35,8 @@ class TokenBucket:
         self._burst_ns = self._step_ns * (burst - 1)
         # The instant from which the next token counts; it lags behind now by at most the burst.
         self._free_at: int | None = None
-        self._held_until = 0
+        # Long ago, by any clock that starts at 0.
+        self._held_until = -self._burst_ns
 
     def reserve(self, now: int) -> int:
         """Take a token that may be used after the returned wait in ns (0: now)."""

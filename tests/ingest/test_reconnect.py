@@ -45,6 +45,8 @@ def test_the_bucket_never_gives_more_than_its_rate(pauses: list[int], rate: floa
 
 
 def test_the_bucket_lets_a_burst_through_and_then_paces() -> None:
+    young = TokenBucket(rate=10, burst=3)
+    assert [young.reserve(0) for _ in range(4)] == [0, 0, 0, S // 10], "at the beginning of time, too"
     bucket = TokenBucket(rate=10, burst=3)
     assert [bucket.reserve(5 * S) for _ in range(5)] == [0, 0, 0, S // 10, S // 5]
     assert bucket.reserve(60 * S) == 0
