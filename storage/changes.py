@@ -38,6 +38,10 @@ __all__ = [
     "wholes",
 ]
 
+_BACK_NS: Final = 300 * 1_000_000_000
+_BACK_GROWTH: Final = 16
+"""How far back a book is looked for at first, and how much farther each time there is none."""
+
 STEP_COLUMNS: Final = ("pos", "side", "price", "size", "epoch", "seq", "prev_seq", "ts_event", "ts_recv")
 WHOLE_COLUMNS: Final = ("pos", "source", "epoch", "seq", "ts_event", "ts_recv", "bids", "asks")
 
@@ -131,6 +135,21 @@ def changes(deltas: Iterator[Step], books: Iterator[Whole]) -> Iterator[Change]:
 
 def newest_whole(scanner: Scanner, contents: Contents, bounds: Bounds) -> Whole | None:
     """The newest book, by receive time, that was one from then on: a beginning or a keyframe."""
+    files = contents.files.get("book_snapshots", ())
+    if bounds.until is not None and bounds.since is None and contents.horizon is not None:
+        # Mostly it is a minute old: a compacted day has many more, which need not be read.
+        until = min(bounds.until, contents.horizon + 1)
+        oldest = min((entry.ts_min for entry in files), default=until)
+        back = _BACK_NS
+        while until - back > oldest:
+            found = _newest_whole(scanner, contents, bounds._replace(since=until - back))
+            if found is not None:
+                return found
+            back *= _BACK_GROWTH
+    return _newest_whole(scanner, contents, bounds)
+
+
+def _newest_whole(scanner: Scanner, contents: Contents, bounds: Bounds) -> Whole | None:
     best: tuple[int, int, int] | None = None
     found: pa.Table | None = None
     files = sorted(contents.files.get("book_snapshots", ()), key=attrgetter("ts_max"), reverse=True)
