@@ -133,7 +133,8 @@ def recover(archive: Path, disk: Disk) -> Recovery:
                     _note_event(item, registered, full)
             highest = max(highest, reader.last_pos)
             clean = reader.footer is not None
-        if not clean:
+        # A footer was synced before the next segment got its name; the newest may have died between the two.
+        if not clean or following is None:
             _settle(segment, disk)
     # After a crash the numbering has a break, so that no segment looks like the rewritten end of the last one.
     next_pos = highest + (1 if clean else 2)

@@ -17,7 +17,7 @@ from tests.crash.life import STEPS, Life, Step, sealed_files
 from tests.crash.witness import Lost
 from tests.simulation.disk import Crash, Short, SimDisk
 
-__all__ = ["FAULTS", "Points", "disturb", "operations"]
+__all__ = ["FAULTS", "Points", "disturb", "disturb_some", "operations"]
 
 FAULTS: Final[dict[str, Callable[[], BaseException]]] = {
     "EIO": lambda: OSError(errno.EIO, "injected"),
@@ -38,10 +38,17 @@ class Points(msgspec.Struct):
     disturbance; ``acknowledged`` records that were looked for in them.
     """
 
-    operations: Counter[str]
-    states: Counter[str]
+    operations: Counter[str] = msgspec.field(default_factory=Counter)
+    states: Counter[str] = msgspec.field(default_factory=Counter)
     acknowledged: int = 0
     verified: int = 0
+
+    def add(self, other: Points) -> None:
+        """Joins two counts."""
+        self.operations += other.operations
+        self.states += other.states
+        self.acknowledged += other.acknowledged
+        self.verified += other.verified
 
 
 def operations(steps: tuple[tuple[str, Step], ...] = STEPS) -> list[tuple[str, str]]:
@@ -64,7 +71,7 @@ def disturb(
     """Disturbs each chosen operation (by its number in the life, from 0) in every way. Raises Lost, or calls
     ``failed`` with operation, its name, the disturbance and what was found.
     """
-    points = Points(Counter(), Counter())
+    points = Points()
     for life, number, step, operation in _deaths(chosen):
         points.operations[operation] += 1
         if operation in _ONLY_LOOKING:
@@ -87,6 +94,11 @@ def disturb(
                 if lived is not None:
                     _try(points, lived, number, step, kind, failed, verify_every)
     return points
+
+
+def disturb_some(part: int, parts: int) -> Points:
+    """One part of all operations: every ``parts``-th one."""
+    return disturb(lambda number: number % parts == part)
 
 
 def _left_by(disk: SimDisk, power: int, rng: random.Random) -> Iterator[tuple[str, SimDisk]]:

@@ -14,13 +14,13 @@ from typing import Final
 
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.record import Direction, Kind
-from tests.crash.witness import Witness
+from tests.crash.witness import Witness, look
 from tests.simulation.disk import SimDisk
 
 __all__ = ["ARCHIVE", "OPTIONS", "Clock", "Trace", "Turns"]
 
 ARCHIVE: Final = Path("/archive")
-OPTIONS: Final = JournalOptions(threads=False, archive_id=b"archive0", segment_bytes=4096)
+OPTIONS: Final = JournalOptions(threads=False, archive_id=b"archive0", segment_bytes=3000)
 _MS: Final = 1_000_000
 _WAITING: Final = ("datasync", "sync_folder")
 
@@ -60,8 +60,8 @@ class Turns:
 
 
 class Trace:
-    """One run of a recorder that ``records`` records reach, at random times; ``watch`` is called before each
-    operation of the disk.
+    """One run of a recorder, which records reach at random times. ``watch`` is called before each operation of the
+    disk, and once more when one that waited is about to be over.
     """
 
     def __init__(
@@ -71,17 +71,16 @@ class Trace:
         rng: random.Random,
         *,
         clock: Clock | None = None,
-        watch: Callable[[str, Path], None] | None = None,
         payload_max: int = 700,
         options: JournalOptions = OPTIONS,
     ) -> None:
         self.disk = disk
         self.witness = witness
         self.clock = clock or Clock()
-        self.longest_ns = 0
+        self.watch: Callable[[str, Path], None] | None = None
+        self.waits: list[tuple[int, int]] = []
         self.operations = 0
         self._rng = rng
-        self._watch = watch
         self._payload_max = payload_max
         self._options = options
         self._journal: Journal | None = None
@@ -93,6 +92,11 @@ class Trace:
         """Opens the archive, records, and closes it."""
         self.disk.before = self._before
         journal = Journal.open(ARCHIVE, "huobi", clock=self.clock, options=self._options, disk=self.disk)
+        self.disk.before = None
+        found = look(ARCHIVE, self.disk)
+        self.witness.check(found, journal.next_pos)
+        self.witness.began(journal.next_pos, found)
+        self.disk.before = self._before
         journal._sync_lock = self._turns  # type: ignore[assignment]
         self._journal = journal
         self._left = records
@@ -105,6 +109,11 @@ class Trace:
             journal.close()
             self.witness.told(journal.durable_pos)
         self._journal = None
+
+    def waited(self, since: int) -> int:
+        """How long the disk kept the journal waiting from then until now, ns."""
+        now = self.clock.now
+        return sum(min(end, now) - max(begin, since) for begin, end in self.waits if end > since)
 
     def _period(self, pump: str) -> int:
         if pump == "append":
@@ -151,11 +160,11 @@ class Trace:
 
     def _before(self, operation: str, path: Path) -> None:
         self.operations += 1
-        if self._watch is not None:
-            self._watch(operation, path)
+        if self.watch is not None:
+            self.watch(operation, path)
         if operation in _WAITING and self._journal is not None and self._turns.current in ("write", "sync"):
-            took = self._rng.randrange(1, 15) * _MS
-            self.longest_ns = max(self.longest_ns, took)
+            took = self._rng.randrange(1, 30) * _MS
+            self.waits.append((self.clock.now, self.clock.now + took))
             self._pass_to(self.clock.now + took)
-            if self._watch is not None:
-                self._watch(operation, path)
+            if self.watch is not None:
+                self.watch(operation, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -36,25 +35,19 @@ def look(archive: Path, disk: Disk) -> Found:
     segments = list_segments(archive, disk)
     manifest = Manifest.load(archive, disk)
     manifest._check(disk)
-    payloads: dict[int, bytes] = {}
-    damage: list[Damage] = []
-    sealed = manifest.last_pos
-    last = sealed
+    found = Found({}, manifest.last_pos, manifest.last_pos, [])
     for segment in segments:
-        with SegmentReader(segment.path, disk, after=last, closed=True) as reader:
+        with SegmentReader(segment.path, disk, after=found.last_pos, closed=True) as reader:
             for item in reader.read():
                 if isinstance(item, Damage):
-                    damage.append(item)
+                    found.damage.append(item)
                 else:
-                    if item.pos <= last:
-                        raise Lost(f"position {item.pos} is given after {last}")
-                    last = item.pos
-                    if item.direction is not _INTERNAL:
-                        payloads[item.pos] = item.payload
-    return Found(payloads, sealed, last, damage)
-
-
-_INTERNAL: Final = Direction.INTERNAL
+                    if item.pos <= found.last_pos:
+                        raise Lost(f"position {item.pos} is given after {found.last_pos}")
+                    found.last_pos = item.pos
+                    if item.direction is not Direction.INTERNAL:
+                        found.payloads[item.pos] = item.payload
+    return found
 
 
 class Witness:
@@ -77,6 +70,10 @@ class Witness:
         self.durable_pos = max(self.durable_pos, next_pos - 1)
         self.times.clear()
         self._current.clear()
+
+    def ended(self) -> None:
+        """The run is over: what it did not make durable has no age any more."""
+        self.times.clear()
 
     def gave(self, pos: int, payload: bytes, now: int = 0) -> None:
         """A record was appended."""

@@ -75,6 +75,26 @@ def test_what_is_found_at_opening_survives_a_power_loss() -> None:
     assert {tuple(texts(state)) for state in disk.power_losses(100)} == {(b"synced", b"only written")}
 
 
+def test_a_footer_does_not_say_that_a_segment_is_durable() -> None:
+    disk = SimDisk()
+    journal = journal_on(disk)
+    append(journal, b"synced")
+    journal.flush()
+    append(journal, b"only written")
+    journal.pump_write()
+
+    def die_when_the_footer_is_written(operation: str, path: Path) -> None:
+        if operation == "datasync":
+            raise Crash
+
+    disk.before = die_when_the_footer_is_written
+    with pytest.raises(Crash):
+        journal.rotate()
+    disk = disk.killed()
+    journal_on(disk)
+    assert {tuple(texts(state)) for state in disk.power_losses(100)} == {(b"synced", b"only written")}
+
+
 def test_a_segment_that_cannot_be_synced_does_not_stop_the_recorder() -> None:
     disk = SimDisk()
     append(journal := journal_on(disk), b"1")

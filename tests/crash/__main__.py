@@ -1,0 +1,134 @@
+"""Kill the recorder, the sealer and the power at every point, recover, and count what was lost."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from tests.crash.tasks import PARTS, Task, begin, run
+
+_FIGURES: Final = Path("build/reliability/crash.json")
+_STATES_A_TASK: Final = 20_000
+_POINTS_PARTS: Final = 60
+_SHOWN_FAILURES: Final = 20
+
+
+def _pieces(part: str, count: int, size: int, seed: int) -> list[Task]:
+    return [Task(part, (min(size, count - at), seed + at)) for at in range(0, count, size)]
+
+
+def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int | float]]:
+    """In the order in which they are printed."""
+    for part in ("kills", "sealers"):
+        if part in results:
+            for name, count in sorted(results[part].kills.items()):
+                yield f"killed while {name} ({part})", count
+    kills = [results[part] for part in ("kills", "sealers") if part in results]
+    if kills:
+        yield "processes killed", sum(result.kills.total() for result in kills)
+        yield "acknowledged records looked for after kills", sum(result.checked for result in kills)
+    if "races" in results:
+        yield "races for an archive", results["races"].races
+        yield "recorders in the races", results["races"].recorders
+    if "shutdowns" in results:
+        for name, count in sorted(results["shutdowns"].ends.items()):
+            yield f"recorders {name}", count
+        yield from results["shutdowns"].figures().items()
+    if "points" in results:
+        points = results["points"]
+        yield "operations of the life disturbed", points.operations.total()
+        for name, count in sorted(points.states.items()):
+            yield f"gone on with after {name}", count
+        yield "of those verified by the product", points.verified
+    if "power" in results:
+        losses = results["power"]
+        yield "disk states after a power loss", losses.states
+        yield "power losses at operations", losses.operations.total()
+        yield "acknowledged records looked for in them", losses.checked
+        yield "oldest record lost, ms", round(losses.oldest_ns / 1e6, 1)
+        yield "of which the disk kept it waiting, ms", round(losses.waited_ns / 1e6, 1)
+    yield "violations", failures
+
+
+@click.command()
+@click.option("--seed", default=1, show_default=True, help="Everything random depends on it.")
+@click.option("--jobs", default=2, show_default=True, help="Processes.")
+@click.option(
+    "--kills", default=21_000, show_default=True, help="Processes to kill while they write or open."
+)
+@click.option("--sealers", default=4_000, show_default=True, help="Processes to kill, sealers among them.")
+@click.option("--races", default=1_000, show_default=True, help="Start races for one archive.")
+@click.option("--shutdowns", default=60, show_default=True, help="Whole recorders to end under load.")
+@click.option("--states", default=2_000_000, show_default=True, help="States of the disk after a power loss.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts.")
+def main(
+    seed: int,
+    jobs: int,
+    kills: int,
+    sealers: int,
+    races: int,
+    shutdowns: int,
+    states: int,
+    parts: tuple[str, ...],
+) -> None:
+    """Kill the recorder, the sealer and the power at every point, and recover."""
+    chosen = parts or tuple(PARTS)
+    every = {
+        "kills": _pieces("kills", kills, 240, seed),
+        "sealers": _pieces("sealers", sealers, 120, seed),
+        "races": _pieces("races", races, 50, seed),
+        "shutdowns": _pieces("shutdowns", shutdowns, 10, seed),
+        "points": [Task("points", (part, _POINTS_PARTS)) for part in range(_POINTS_PARTS)],
+        "power": _pieces("power", states, _STATES_A_TASK, seed * 1_000_000),
+    }
+    tasks = [task for part in PARTS if part in chosen for task in every[part]]
+    results: dict[str, Any] = {}
+    failures: list[str] = []
+    begun = time.monotonic()
+    console = Console(stderr=True)
+    spawned = multiprocessing.get_context("spawn")
+    with (
+        Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress,
+        ProcessPoolExecutor(jobs, mp_context=spawned, initializer=begin) as pool,
+    ):
+        bar = progress.add_task("crash", total=len(tasks))
+        running: dict[Future[Any], Task] = {}
+        while tasks or running:
+            while tasks and len(running) <= jobs:
+                task = tasks.pop(0)
+                running[pool.submit(run, task)] = task
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = running.pop(future)
+                error = future.exception()
+                if error is not None:
+                    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+                    failures.append(f"{task.part}: {error!r}{notes}\n  repeat: {task.again}")
+                elif task.part in results:
+                    results[task.part].add(future.result())
+                else:
+                    results[task.part] = future.result()
+                progress.advance(bar)
+    figures = dict(_figures(results, len(failures))) | {"seconds": round(time.monotonic() - begun, 1)}
+    _FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    _FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        click.echo(f"{name:<{width}}  {value:>15,}")
+    for failure in failures[:_SHOWN_FAILURES]:
+        click.echo(failure, err=True)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
