@@ -269,6 +269,8 @@ class _Sealer:
             damage=read.damage,
         )
         self._look_for_stop()
+        # From here on they may be the entry's, also if it cannot be said to be durable.
+        self._unfinished = []
         write_whole(self._disk, self._layout.manifest_entry(segment.name), encode_entry(entry))
         self._manifest.add(entry)
         self._normalizer, self._forgotten = normalizer, False

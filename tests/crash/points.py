@@ -27,7 +27,7 @@ FAULTS: Final[dict[str, Callable[[], BaseException]]] = {
 }
 """What an operation can meet besides the end of the process before it."""
 
-_POWER: Final = 6
+_POWER: Final = 4
 """States after a power loss that are tried at each operation."""
 
 _ONLY_LOOKING: Final = ("read", "open", "names", "locked", "free", "size")
@@ -64,7 +64,7 @@ def operations(steps: tuple[tuple[str, Step], ...] = STEPS) -> list[tuple[str, s
 def disturb(
     chosen: Callable[[int], bool] = lambda index: True,
     *,
-    verify_every: int = 4,
+    verify_every: int = 8,
     power: int = _POWER,
     failed: Callable[[int, str, str, Exception], None] | None = None,
 ) -> Points:

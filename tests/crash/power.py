@@ -15,8 +15,9 @@ import msgspec
 
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.recovery import claim
+from bookreel.storage.segment import list_segments
 from tests.crash.trace import ARCHIVE, Clock, Trace
-from tests.crash.witness import Lost, Witness, look
+from tests.crash.witness import Found, Lost, Witness, read
 from tests.simulation.disk import Crash, SimDisk
 
 __all__ = ["Losses", "lose_power", "lose_power_often"]
@@ -26,6 +27,7 @@ _WHOLE_OPENING: Final = 8
 """One state in so many is opened by a whole journal, with its reserve; the others are claimed and recovered."""
 _RUNS: Final = 3
 _RECORDS: Final = 12
+_KNOWN_MAX: Final = 4096
 _ONLY_LOOKING: Final = frozenset(("read", "open", "names", "locked", "free", "lock"))
 _READING: Final = JournalOptions(threads=False, archive_id=b"archive0")
 _FSYNC_MS: Final = 100
@@ -56,12 +58,13 @@ class Losses(msgspec.Struct):
 
 
 def lose_power(seed: int, *, states: int = _STATES_AN_OPERATION, runs: int = _RUNS) -> Losses:
-    """One recorder's life, the power lost at each operation in so many ways. Raises Lost."""
+    """One recorder's life of up to so many runs, the power lost at each operation in so many ways. Raises Lost."""
     rng = random.Random(seed)
     losses = Losses(traces=1)
     disk, witness, clock = SimDisk(), Witness(), Clock()
     payload_max = rng.choice((60, 300, 900, 2500))
-    for _ in range(runs):
+    eyes = _Eyes()
+    for _ in range(rng.randrange(1, runs + 1)):
         end = rng.choice(("close", "close", "killed", "power"))
         left = rng.randrange(20, 90) if end in ("killed", "power") else 1 << 30
         trace = Trace(disk, witness, rng, clock=clock, payload_max=payload_max)
@@ -72,7 +75,7 @@ def lose_power(seed: int, *, states: int = _STATES_AN_OPERATION, runs: int = _RU
                 return
             losses.operations[operation] += 1
             for state in disk.power_losses(states, rng):
-                _check(state, trace, losses)
+                _check(state, trace, losses, eyes)
             left -= 1
             if left <= 0:
                 raise Crash
@@ -97,7 +100,33 @@ def lose_power_often(states: int, seed: int) -> Losses:
     return losses
 
 
-def _check(state: SimDisk, trace: Trace, losses: Losses) -> None:
+class _Eyes:
+    """Reads archives as :func:`look` does, but a segment that is the same as one read before only once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, int, int], Found] = {}
+
+    def look(self, disk: SimDisk) -> Found:
+        whole = Found({}, 0, 0, [])
+        segments = list_segments(ARCHIVE, disk)
+        following = [*(segment.first_pos for segment in segments[1:]), 0]
+        for segment, next_first in zip(segments, following, strict=False):
+            file = disk.open(segment.path)
+            key = (file.read(0, segment.size), whole.last_pos, next_first)
+            found = self._known.get(key)
+            if found is None:
+                found = Found({}, 0, whole.last_pos, [])
+                read(found, segment.path, disk)
+                self._known[key] = found
+            whole.payloads.update(found.payloads)
+            whole.damage += found.damage
+            whole.last_pos = found.last_pos
+        if len(self._known) > _KNOWN_MAX:
+            self._known.clear()
+        return whole
+
+
+def _check(state: SimDisk, trace: Trace, losses: Losses, eyes: _Eyes) -> None:
     witness, now = trace.witness, trace.clock.now
     if losses.states % _WHOLE_OPENING:
         lock, _, recovery = claim(ARCHIVE, "huobi", created_ns=now, archive_id=b"archive0", disk=state)
@@ -105,7 +134,7 @@ def _check(state: SimDisk, trace: Trace, losses: Losses) -> None:
         lock.release()
     else:
         next_pos = Journal.open(ARCHIVE, "huobi", clock=trace.clock, options=_READING, disk=state).next_pos
-    found = look(ARCHIVE, state)
+    found = eyes.look(state)
     witness.check(found, next_pos)
     age = witness.oldest_lost(found, now)
     if age > _FSYNC_MS * 1_000_000:

@@ -12,7 +12,7 @@ from bookreel.storage.manifest import Manifest
 from bookreel.storage.record import Direction
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
 
-__all__ = ["Found", "Lost", "Witness", "look"]
+__all__ = ["Found", "Lost", "Witness", "look", "read"]
 
 
 class Lost(AssertionError):
@@ -37,17 +37,22 @@ def look(archive: Path, disk: Disk) -> Found:
     manifest._check(disk)
     found = Found({}, manifest.last_pos, manifest.last_pos, [])
     for segment in segments:
-        with SegmentReader(segment.path, disk, after=found.last_pos, closed=True) as reader:
-            for item in reader.read():
-                if isinstance(item, Damage):
-                    found.damage.append(item)
-                else:
-                    if item.pos <= found.last_pos:
-                        raise Lost(f"position {item.pos} is given after {found.last_pos}")
-                    found.last_pos = item.pos
-                    if item.direction is not Direction.INTERNAL:
-                        found.payloads[item.pos] = item.payload
+        read(found, segment.path, disk)
     return found
+
+
+def read(found: Found, segment: Path, disk: Disk) -> None:
+    """Adds what a segment has to what the ones before it had."""
+    with SegmentReader(segment, disk, after=found.last_pos, closed=True) as reader:
+        for item in reader.read():
+            if isinstance(item, Damage):
+                found.damage.append(item)
+            else:
+                if item.pos <= found.last_pos:
+                    raise Lost(f"position {item.pos} is given after {found.last_pos}")
+                found.last_pos = item.pos
+                if item.direction is not Direction.INTERNAL:
+                    found.payloads[item.pos] = item.payload
 
 
 class Witness:

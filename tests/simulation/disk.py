@@ -114,10 +114,11 @@ class _Inode:
             before, first, last = self.old[sector]
             self.old[sector] = (before, min(first, low), max(last, high))
 
-    def settle(self) -> None:
-        self.synced = len(self.data)
-        self.ends.clear()
-        self.old.clear()
+    def settle(self, size: int, old: dict[int, tuple[bytes, int, int]]) -> None:
+        """Durable up to a length, and in the sectors overwritten as they were then; what came later is pending."""
+        self.synced = size
+        self.ends = [end for end in self.ends if end > size]
+        self.old = {sector: entry for sector, entry in self.old.items() if old.get(sector) is not entry}
 
     def drop(self) -> None:
         """Nothing is pending any more, and nothing of it has reached the disk."""
@@ -125,7 +126,7 @@ class _Inode:
             for sector in range(self.synced // SECTOR, (len(self.data) - 1) // SECTOR + 1):
                 self.gone.setdefault(sector, bytes(self.data[sector * SECTOR : self.synced]))
         self.gone.update((sector, before) for sector, (before, _, _) in self.old.items())
-        self.settle()
+        self.settle(len(self.data), self.old)
 
     def copy(self) -> _Inode:
         twin = _Inode(self.share(), self.synced)
@@ -207,13 +208,15 @@ class SimFile:
 
     def datasync(self) -> None:
         disk, inode = self._disk, self._held()
+        # What is written while it runs, which is inside the call of `before`, is not covered.
+        size, old = len(inode.data), inode.old.copy()
         try:
             disk._begin("datasync", self._path)
         except OSError:
             if disk.rng.random() < 0.5:
                 inode.drop()
             raise
-        inode.settle()
+        inode.settle(size, old)
 
     def read(self, offset: int, size: int) -> bytes:
         inode = self._held(reading=True)

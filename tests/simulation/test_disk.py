@@ -366,6 +366,22 @@ def test_a_failed_sync_may_drop_what_was_pending_and_the_next_one_is_fine(again:
     assert seen == {kept, lost}
 
 
+def test_what_is_written_during_a_sync_is_not_covered_by_it() -> None:
+    disk = SimDisk()
+    file = written(disk, "/a", b"1")
+    disk.sync_folder(Path("/"))
+
+    def meanwhile(operation: str, path: Path) -> None:
+        disk.before = None
+        write_all(file, [b"2"])
+
+    disk.before = meanwhile
+    file.datasync()
+    states = {dict(state)["/a"] for state in outcomes(disk)}
+    assert {b"1", b"12"} < states
+    assert all(content.startswith(b"1") for content in states)
+
+
 # -- what a program is told
 
 

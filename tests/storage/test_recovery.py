@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,28 @@ def test_a_segment_is_not_removed_before_its_entry_is_durable() -> None:
     seal(ARCHIVE, disk=disk)
     for state in disk.power_losses(200):
         assert texts(state) or Manifest.load(ARCHIVE, state).segments
+
+
+@pytest.mark.parametrize("operation", ["writev", "datasync", "rename", "sync_folder"])
+def test_a_disk_that_is_full_at_the_entry_takes_no_file_from_it(operation: str) -> None:
+    disk = SimDisk()
+    journal = journal_on(disk)
+    append(journal, b'{"ping":1}')
+    journal.close()
+    layout = Layout(ARCHIVE)
+
+    def refuse(name: str, path: Path) -> None:
+        if name == operation and layout.manifest in (path, path.parent):
+            raise OSError(errno.ENOSPC, "injected")
+
+    disk.before = refuse
+    with pytest.raises(OSError, match="injected"):
+        seal(ARCHIVE, disk=disk)
+    disk.before = None
+    Manifest.load(ARCHIVE, disk)._check(disk)
+    seal(ARCHIVE, disk=disk)
+    Manifest.load(ARCHIVE, disk)._check(disk)
+    assert texts(disk) == []
 
 
 def test_who_is_refused_changes_nothing() -> None:
