@@ -15,6 +15,7 @@ import heapq
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -29,7 +30,11 @@ __all__ = ["Audit", "audit"]
 SLACK_NS: Final = 1_000_000_000
 """The exchange stamps when it sends, the recorder when it receives: a frame may wait that long in between."""
 
-KNOWABLE_NS: Final = 35_000_000_000
+KNOWABLE_NS: Final = {
+    "silence": 35_000_000_000,
+    "half_open": 15_000_000_000,
+    "net_half_open": 15_000_000_000,
+}
 """A stream that stops is not told from a quiet market at once: the recorder asks after at most 30 s. A silence that
 began later than this before the end may be known or not; what it withheld is not counted against the archive."""
 
@@ -58,8 +63,12 @@ SHARED_HOLES: Final = {
 """Faults of one stream that may cost its neighbours on the socket a hole, and its causes: where too much is silent
 the recorder connects anew, and a frame too broken to name its topic, or one that was shed, may have been anyone's."""
 
+# A "clock" line is no fault but says by how much (``seq``, ns) the recorder's clock is ahead from record ``prev_seq``
+# on.
+
 HARMLESS: Final = {
-    "net_slow": frozenset({"half_open", "silence", "disconnect"}),
+    "unanswered": frozenset({"half_open", "silence"}),
+    "net_slow": frozenset({"half_open", "silence", "disconnect", "operator"}),
     "stop": frozenset({"operator"}),
 }
 """What costs nothing by itself, yet may lead to holes of these causes on its connection, or on all."""
@@ -80,11 +89,22 @@ SELECT epoch, seq, epoch_ns(ts_recv), side, price, size FROM book_deltas
 WHERE symbol = ? AND feed = ? ORDER BY epoch, pos
 """
 _GAPS: Final = """
-SELECT symbol, feed, cause, epoch_ns(start), epoch_ns("end") FROM gaps ORDER BY start
+SELECT symbol, feed, cause, epoch_ns(start), epoch_ns("end"), coalesce(pos, 1::BIGINT << 62) FROM gaps ORDER BY start
+"""
+_FIRST_BOOK: Final = """
+SELECT pos, epoch_ns(ts_recv) FROM book_snapshots WHERE symbol = ? AND feed = ? ORDER BY pos LIMIT 1
+"""
+_FIRST_ACK: Final = """
+SELECT pos, epoch_ns(ts_recv) FROM frames WHERE topic = concat('market.', ?, '.', ?) AND kind = 'ack' ORDER BY pos
+LIMIT 1
 """
 _COVERED: Final = """
 SELECT symbol, feed, epoch_ns(min(start)), epoch_ns(max(coalesce("end", '2262-01-01'::TIMESTAMP_NS))) FROM coverage(?)
 WHERE state = 'covered' GROUP BY ALL
+"""
+_LAST: Final = """
+SELECT pos, epoch_ns(ts_recv) FROM (FROM frames SELECT pos, ts_recv UNION ALL FROM sessions SELECT pos, ts_recv)
+ORDER BY pos DESC LIMIT 1
 """
 _NEVER: Final = 1 << 62
 _TRADES: Final = "SELECT trade_seq, side, price, size FROM trades WHERE symbol = ?"
@@ -120,7 +140,7 @@ class Audit(msgspec.Struct):
 
 
 class _Hole(msgspec.Struct):
-    """A gap of the ledger. Where the recorder's clock was set back inside it, its end is before its start."""
+    """A gap of the ledger, in true time."""
 
     stream: Stream
     cause: str
@@ -131,14 +151,54 @@ class _Hole(msgspec.Struct):
 
     def holds(self, t: int, late: int = 0) -> bool:
         """Whether what was sent at ``t``, and came by ``late`` if that is later, lies in it, with the slack."""
-        low, high = self.start, self.end
-        if high is not None and high < low:
-            low, high = high, low
-        return low <= max(t, late) + SLACK_NS and (high is None or t - SLACK_NS <= high)
+        return self.start <= max(t, late) + SLACK_NS and (self.end is None or t - SLACK_NS <= self.end)
+
+
+class _Clock:
+    """The recorder's wall clock against true time: by how much it was ahead, from which record and instant on.
+
+    Where the truth tells nothing of it, it was right.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, int, int]] = []
+
+    @property
+    def told(self) -> bool:
+        """Whether the truth tells of it."""
+        return bool(self._steps)
+
+    def set(self, pos: int, t: int, ahead: int) -> None:
+        """From record ``pos``, and true time ``t``, on. Positions may be given out twice: the later one counts."""
+        while self._steps and self._steps[-1][0] >= pos:
+            self._steps.pop()
+        self._steps.append((pos, t, ahead))
+
+    def true(self, wall: int, pos: int) -> int:
+        """The true time of record ``pos``, received at ``wall``."""
+        return wall - next((ahead for first, _, ahead in reversed(self._steps) if first <= pos), 0)
+
+    def earlier(self, wall: int, pos: int) -> int:
+        """The true time of a record before ``pos``, received at ``wall``; the earliest where the clock showed that
+        more than once.
+        """
+        found, ended = self.true(wall, pos), _NEVER
+        for first, t, ahead in reversed(self._steps):
+            if first <= pos and t - SLACK_NS <= wall - ahead <= ended + SLACK_NS:
+                found = wall - ahead
+            ended = t
+        return found
+
+    def unique(self, wall: int) -> bool:
+        """Whether the clock was never set back over this reading: else it is not one instant."""
+        return not any(
+            t + after - SLACK_NS <= wall <= t + before + SLACK_NS
+            for (_, _, before), (_, t, after) in pairwise(self._steps)
+        )
 
 
 class _Truth(msgspec.Struct):
-    """A truth file, sorted out. Times are those of the recorder's clock, which steps where the truth says so."""
+    """A truth file, sorted out."""
 
     books: dict[Stream, list[dict[str, Any]]]
     trades: dict[str, dict[int, dict[str, Any]]]
@@ -146,8 +206,7 @@ class _Truth(msgspec.Struct):
     subscriptions: list[dict[str, Any]]
     slow: list[tuple[int, int]]
     """When connections were slow, and when the last late message had come."""
-    again: list[tuple[int, int]]
-    """Times that the recorder's clock showed more than once."""
+    clock: _Clock
     ended: int | None
     """When the recorder ended for good, where that is told."""
     of_recorder: bool
@@ -167,16 +226,15 @@ def audit(archive: Path, truth: Path, *, seed: int = 1, merged: bool = False) ->
     with Archive(archive) as opened:
         symbols = [symbol for symbol in opened.symbols() if symbol]
         holes = defaultdict(list)
-        for symbol, feed, cause, start, end in opened.sql(_GAPS).fetchall():
-            hole = _Hole((symbol, feed), cause, start, end, recorded=cause != "operator")
+        clock = told.clock
+        for symbol, feed, cause, start, end, pos in opened.sql(_GAPS).fetchall():
+            since, until = clock.earlier(start, pos), None if end is None else clock.true(end, pos)
+            hole = _Hole((symbol, feed), cause, since, until, recorded=cause != "operator")
             hole.explained = cause in SELF_EXPLAINED and not (told.of_recorder and cause in RECORDER_CAUSES)
             holes[symbol, feed].append(hole)
-        covered: dict[Stream, tuple[int, int]] = {}
-        for symbol in symbols:
-            for _, feed, since, until in opened.sql(_COVERED, [symbol]).fetchall():
-                covered[symbol, feed] = since, until if told.ended is None else min(until, told.ended)
+        covered = _coverage(opened, symbols, told)
         instants = [found for stream in sorted(told.books) for found in _books(opened, stream, told, result)]
-        instants = [one for one in instants if not any(low <= one[1] <= high for low, high in told.again)]
+        instants = [one for one in instants if clock.unique(one[1])]
         _as_of(opened, random.Random(seed).sample(instants, min(AS_OF_SAMPLES, len(instants))), result)
         _gaps(told, holes, covered, result, merged)
         for symbol in symbols:
@@ -184,14 +242,28 @@ def audit(archive: Path, truth: Path, *, seed: int = 1, merged: bool = False) ->
     return result
 
 
+def _coverage(archive: Archive, symbols: list[str], truth: _Truth) -> dict[Stream, tuple[int, int]]:
+    """From when until when, in true time, each stream was recorded, holes included."""
+    covered: dict[Stream, tuple[int, int]] = {}
+    last = [truth.clock.true(wall, pos) for pos, wall in archive.sql(_LAST).fetchall()]
+    for symbol in symbols:
+        for _, feed, since, until in archive.sql(_COVERED, [symbol]).fetchall():
+            ended = until
+            if truth.clock.told:
+                # Wall times that were set back cannot be compared; what a crash took at the very end is not known yet.
+                first = archive.sql(_FIRST_BOOK if feed.startswith("mbp.") else _FIRST_ACK, [symbol, feed])
+                for pos, wall in first.fetchall():
+                    since, ended = truth.clock.true(wall, pos), max(last)
+            covered[symbol, feed] = since, ended if truth.ended is None else min(ended, truth.ended)
+    return covered
+
+
 def _read(path: Path) -> _Truth:
-    truth = _Truth(defaultdict(list), defaultdict(dict), [], [], [], [], None, of_recorder=False)
+    truth = _Truth(defaultdict(list), defaultdict(dict), [], [], [], _Clock(), None, of_recorder=False)
     decode = msgspec.json.Decoder(dict[str, Any]).decode
-    offset = 0
     with path.open("rb") as file:
         for order, text in enumerate(file):
             line = decode(text)
-            line["t"] += offset
             line["order"] = order
             match line["type"]:
                 case "book":
@@ -199,16 +271,14 @@ def _read(path: Path) -> _Truth:
                 case "trade":
                     truth.trades[line["symbol"]][line["trade_seq"]] = line
                 case "fault":
-                    if line["kind"] == "clock_step":
-                        offset += line["seq"]
-                        if line["seq"] < 0:
-                            truth.again.append((line["t"] + line["seq"] - SLACK_NS, line["t"] + SLACK_NS))
-                    elif line["kind"] in RECORDER_FAULTS or line["kind"] == "stop":
+                    kind = line["kind"]
+                    if kind == "clock":
+                        truth.clock.set(line["prev_seq"], line["t"], line["seq"])
+                        continue
+                    if kind in RECORDER_FAULTS or kind == "stop":
                         truth.ended, truth.of_recorder = line["t"], True
-                    if "until" in line:
-                        line["until"] += offset
-                        if line["kind"] == "net_slow":
-                            truth.slow.append((line["t"], line["until"]))
+                    if kind == "net_slow":
+                        truth.slow.append((line["t"], line["until"]))
                     truth.faults.append(line)
                 case "sub" | "unsub" | "connect" | "close":
                     if line["type"] == "sub":
@@ -347,7 +417,7 @@ def _gaps(
             result.gaps_injected += 1
             result.gaps_filled += 1
             continue
-        if not near and kind == "silence" and t > until - KNOWABLE_NS:
+        if not near and t > until - KNOWABLE_NS.get(kind, 0):
             result.silences_undecided += 1
             holes[stream].append(_Hole(stream, "silence", t, None, explained=True, recorded=False))
             continue
@@ -372,9 +442,8 @@ class _Spans:
     def __init__(self, holes: list[_Hole]) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
-        for hole in sorted(holes, key=lambda hole: min(hole.start, hole.end or hole.start)):
-            low, high = hole.start, _NEVER if hole.end is None else hole.end
-            low, high = min(low, high) - SLACK_NS, max(low, high) + SLACK_NS
+        for hole in sorted(holes, key=lambda hole: hole.start):
+            low, high = hole.start - SLACK_NS, _NEVER if hole.end is None else hole.end + SLACK_NS
             if self._ends and low <= self._ends[-1]:
                 self._ends[-1] = max(self._ends[-1], high)
             else:

@@ -135,6 +135,8 @@ class Saboteur:
 
     def deliver(self, stream: Stream, frame: Frame, now_ns: int) -> None:
         """Send, or not, a frame of a stream that something is planned for."""
+        if stream.client.frozen or stream.client.closed:
+            return  # nothing is sent to it, so nothing can be done to it
         if stream.muted_until_ns:
             if now_ns < stream.muted_until_ns:
                 stream.held = None
@@ -224,9 +226,15 @@ class Saboteur:
         return True
 
     def mutes(self, client: Client, topic: Topic, now_ns: int) -> bool:
-        """Whether a request for the topic gets no answer."""
+        """Whether a request for the topic gets no answer. That is told too: nothing need have been withheld yet, and
+        yet the client must take the stream for dead."""
         stream = client.streams.get(topic.text)
-        return stream is not None and now_ns < stream.muted_until_ns
+        if stream is None or now_ns >= stream.muted_until_ns:
+            return False
+        self._truth.note(
+            "unanswered", client.number, client.path, topic=topic.text, until=stream.muted_until_ns
+        )
+        return True
 
     def answer(self, client: Client, topic: Topic, feed: MbpFeed) -> Answer:
         """What a request for an image gets: normally one as old as the answer took, sometimes the present

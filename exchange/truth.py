@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import msgspec
 
@@ -157,21 +157,22 @@ class TruthWriter:
     ) -> None:
         """A fault was inflicted."""
         self.inflicted[kind] = self.inflicted.get(kind, 0) + 1
-        self._write(
-            TruthFault(
-                self._now_ns(),
-                kind=kind,
-                conn=conn,
-                path=path,
-                symbol=symbol,
-                feed=feed,
-                topic=topic,
-                seq=seq,
-                prev_seq=prev_seq,
-                until=until,
-                note=note,
-            )
+        self.note(
+            kind,
+            conn,
+            path,
+            symbol=symbol,
+            feed=feed,
+            topic=topic,
+            seq=seq,
+            prev_seq=prev_seq,
+            until=until,
+            note=note,
         )
+
+    def note(self, kind: str, conn: int = 0, path: str = "", **facts: Any) -> None:
+        """A line like that of a fault, for what is none; nothing is counted."""
+        self._write(TruthFault(self._now_ns(), kind=kind, conn=conn, path=path, **facts))
 
     def line(
         self, kind: str, conn: int, path: str, topic: str | None = None, note: str | None = None

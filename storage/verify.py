@@ -291,6 +291,7 @@ class _Checker:
         except StorageError as error:
             self._problem("gaps", "gaps", f"they cannot be read: {error}")
             return
+        may_be_back = self._may_be_back(contents)
         for piece in pieces:
             times = [piece[name].cast(pa.int64()).to_pylist() for name in ("start", "end")]
             names = [piece[name].to_pylist() for name in ("symbol", "feed", "cause")]
@@ -299,11 +300,23 @@ class _Checker:
                 wrong = None
                 if cause not in CAUSES:
                     wrong = f"its cause {cause!r} is not a known one"
-                elif start is None or (end is not None and end < start):
+                elif start is None or (end is not None and not may_be_back and end < start):
                     wrong = f"it ends at {end} before it starts at {start}"
                 if wrong:
                     self.counts["gaps_wrong"] += 1
                     self._problem("gaps", f"{symbol} {feed}", wrong)
+
+    def _may_be_back(self, contents: Contents) -> bool:
+        """Whether the recorder's clock may have been set back, so that a gap can end before it starts: it saw that,
+        or it was not there to see.
+        """
+        starts = 0
+        for piece in self._scanner.scan(contents, "sessions", ("event", "detail"), Bounds()):
+            for event, detail in zip(piece["event"].to_pylist(), piece["detail"].to_pylist(), strict=True):
+                starts += event == "start"
+                if event == "clock" and '"step_ns":-' in (detail or ""):
+                    return True
+        return starts > 1
 
 
 class _BookCheck:

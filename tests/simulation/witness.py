@@ -18,6 +18,7 @@ class Told(NamedTuple):
     """An event that the recorder journaled. ``wall`` is by its own clock; both in ns."""
 
     name: str
+    pos: int
     wall: int
     mono: int
     conn: str
@@ -75,7 +76,7 @@ class Witness:
                 self._not_taken(payload, mono)
             if kind == Kind.EVENT:
                 facts = decode_event(payload)
-                self.events.append(Told(facts.pop("event"), ts_recv, mono, conn, epoch, facts))
+                self.events.append(Told(facts.pop("event"), pos, ts_recv, mono, conn, epoch, facts))
             return pos
 
         journal.append = noted  # type: ignore[method-assign]

@@ -270,6 +270,14 @@ class World:
         )
         self.clock.step(step_ns)
         self.tell("clock_step", seq=step_ns)
+        self.tell_clock()
+
+    def tell_clock(self) -> None:
+        """Say by how much the recorder's clock is ahead from its next record on."""
+        journal = None if self.life is None else self.life.collector.journal
+        if journal is not None:
+            ahead_ns = self.clock.wall_ns() - self.engine.now_ns()
+            self.engine.truth.note("clock", seq=ahead_ns, prev_seq=journal.next_pos)
 
     # Looking
 
@@ -353,7 +361,7 @@ class Life:
             offload=_inline,
             threads=False,
         )
-        self.collector.opened = world.witness.attach
+        self.collector.opened = self._opened
         self._power = False
         self._countdown = 0
         self._error: str | None = None
@@ -427,7 +435,13 @@ class Life:
         self._stalled_until = 0.0
         self.disk.capacity = None
         self.world._full_until = 0
+        self.world.tell("stop")
         self.collector.stop("the end")
+
+    def _opened(self, journal: Journal) -> None:
+        self.collector.journal = journal
+        self.world.witness.attach(journal)
+        self.world.tell_clock()
 
     # The disk
 

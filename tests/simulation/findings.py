@@ -1,0 +1,127 @@
+"""How soon the recorder noticed what was wrong, and how long its books were not right."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bookreel.replay import Archive
+from tests.simulation.loop import START_NS
+from tests.simulation.witness import Told
+
+__all__ = ["Findings", "find", "percentile"]
+
+_MUTE: Final = frozenset({"half_open", "net_half_open"})
+_SNAPSHOT_FAULTS: Final = frozenset(
+    {"late_snapshot", "stale_snapshot", "null_snapshot", "straddling_snapshot", "rate_limit"}
+)
+_INTERRUPTIONS: Final = frozenset({"crash", "power_loss", "stop"})
+_MUTE_NS: Final = 60 * 10**9
+_ENDS: Final = """
+SELECT symbol, feed, cause, epoch_ns("end"), pos FROM gaps WHERE "end" IS NOT NULL AND starts_with(feed, 'mbp.')
+ORDER BY pos
+"""
+
+
+class Findings(msgspec.Struct):
+    """Times in seconds."""
+
+    half_open_s: list[float] = []
+    """From a half-open connection until the recorder gave it up."""
+    silence_s: list[float] = []
+    """From the first frame withheld until the recorder took the stream, or its line, for dead."""
+    resync_s: list[float] = []
+    """From a broken chain on a living line until the book was right, where the venue answered as it should..."""
+    resync_hard_s: list[float] = []
+    """...and where it answered at least one request late, wrongly or not at all."""
+
+    def add(self, other: Findings) -> None:
+        """Take in those of another seed."""
+        for name in self.__struct_fields__:
+            getattr(self, name).extend(getattr(other, name))
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The value that ``part`` of all do not exceed; 0 where there is none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
+
+
+def find(truth: Path, events: list[Told], archive: Archive) -> Findings:
+    """Hold the recorder's own events against the truth."""
+    faults, topics = _faults(truth)
+    found = Findings()
+    ends = [fault["t"] - START_NS for fault in faults if fault["kind"] in _INTERRUPTIONS]
+    for fault in faults:
+        t = fault["t"] - START_NS
+        until = next((end for end in ends if end >= t), t + _MUTE_NS)
+        kind = fault["kind"]
+        if kind in _MUTE:
+            noticed = _noticed(events, t, until, fault["path"], None)
+            if noticed is not None and topics[fault["conn"]]:
+                found.half_open_s.append((noticed - t) / 1e9)
+        elif kind == "silence":
+            noticed = _noticed(events, t, until, fault["path"], fault["topic"])
+            if noticed is not None:
+                found.silence_s.append((noticed - t) / 1e9)
+    _resyncs(faults, events, archive, found)
+    return found
+
+
+def _faults(truth: Path) -> tuple[list[dict[str, Any]], dict[int, int]]:
+    faults: list[dict[str, Any]] = []
+    topics: dict[int, int] = defaultdict(int)
+    with truth.open("rb") as file:
+        for line in file:
+            if line.startswith(b'{"type":"fault"'):
+                faults.append(msgspec.json.decode(line))
+            elif line.startswith(b'{"type":"sub"'):
+                topics[msgspec.json.decode(line)["conn"]] += 1
+    return faults, topics
+
+
+def _noticed(events: list[Told], t: int, until: int, path: str, topic: str | None) -> int | None:
+    """When (monotonic ns) the first event after ``t`` said that the line on ``path``, or the topic, is dead."""
+    line = path.strip("/")
+    at = bisect_left(events, t, key=lambda told: told.mono)
+    for told in events[at:]:
+        if told.mono > until:
+            return None
+        if told.name == "disconnect" and told.conn.startswith(line):
+            return told.mono
+        if topic is not None and told.name == "silence" and topic in told.facts["topics"]:
+            return told.mono
+    return None
+
+
+def _resyncs(faults: list[dict[str, Any]], events: list[Told], archive: Archive, found: Findings) -> None:
+    ends: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for symbol, feed, _, end, pos in archive.sql(_ENDS).fetchall():
+        ends[f"market.{symbol}.{feed}"].append((pos, end))
+    hard: dict[str, list[int]] = defaultdict(list)
+    for fault in faults:
+        if fault["kind"] in _SNAPSHOT_FAULTS:
+            hard[fault["topic"]].append(fault["t"] - START_NS)
+    lost = [told.mono for told in events if told.name in ("disconnect", "start", "stop", "silence")]
+    for told in events:
+        if told.name != "resync":
+            continue
+        topic = told.facts["topic"]
+        end = next((end for pos, end in ends[topic] if pos > told.pos), None)
+        if end is None:
+            continue
+        took = end - told.wall
+        if not 0 <= took < _MUTE_NS or _between(lost, told.mono, told.mono + took):
+            continue  # the clock stepped, or the line was lost meanwhile
+        times = found.resync_hard_s if _between(hard[topic], told.mono, told.mono + took) else found.resync_s
+        times.append(took / 1e9)
+
+
+def _between(times: list[int], low: int, high: int) -> bool:
+    at = bisect_left(times, low)
+    return at < len(times) and times[at] <= high

@@ -1,0 +1,156 @@
+"""Seeds run and judged: what a seed's scenario is, and everything that is asked of what it left."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bookreel.exchange.audit import Audit, audit
+from bookreel.exchange.faults import FAULT_KINDS
+from bookreel.replay import Archive
+from bookreel.storage.verify import verify
+from tests.simulation.findings import Findings, find
+from tests.simulation.loop import VirtualClock, run
+from tests.simulation.world import WORLD_FAULTS, Scenario, World
+
+__all__ = ["Result", "day", "run_seed", "short"]
+
+_SYMBOLS: Final = ("btcusdt", "ethusdt", "xrpusdt", "zeneth", "aidogeusdt", "nesteth")
+_FEEDS: Final = ("trade.detail", "bbo", "depth.step0", "kline.1min", "detail", "ticker", "mbp.refresh.20")
+
+_POSITIONS: Final = "SELECT pos FROM frames UNION ALL SELECT pos FROM sessions"
+
+
+class Result(msgspec.Struct):
+    """What one seed gave."""
+
+    seed: int
+    simulated_s: float
+    real_s: float = 0.0
+    frames: int = 0
+    faults: dict[str, int] = {}
+    crashes: int = 0
+    books_live: int = 0
+    books_live_wrong: int = 0
+    balances: int = 0
+    records_compared: int = 0
+    records_lost: int = 0
+    shed: int = 0
+    audit: Audit = msgspec.field(default_factory=Audit)
+    findings: Findings = msgspec.field(default_factory=Findings)
+    problems: list[str] = []
+
+
+def short(seed: int) -> Scenario:
+    """A minute or so with every kind of fault, much more often than in life."""
+    rng = random.Random(f"scenario:{seed}")
+    symbols = tuple(rng.sample(_SYMBOLS, rng.randint(1, 3)))
+    feeds = ("mbp.150", *sorted(rng.sample(_FEEDS, rng.randint(1, 3)), key=_FEEDS.index))
+    if "trade.detail" not in feeds:
+        feeds = (*feeds, "trade.detail")
+    dense = rng.uniform(0.3, 1.5)
+    settings: dict[str, Any] = {
+        "segment_seconds": rng.choice((3, 10, 30)),
+        "spool_bytes": rng.choice((1 << 20, 1 << 20, 64 << 20)),
+        "audit_interval_s": rng.choice((10, 300)),
+    }
+    return Scenario(
+        seconds=rng.uniform(60.0, 100.0),
+        symbols=symbols,
+        feeds=feeds,
+        rate=rng.choice((2.0, 10.0, 20.0)),
+        pace_s=rng.choice((0.01, 0.02)),
+        exchange_faults={kind: rate * dense for kind, rate in FAULT_KINDS.items()},
+        world_faults={kind: rate * dense for kind, rate in WORLD_FAULTS.items()},
+        write_s=rng.choice((0.005, 0.02)),
+        sync_s=rng.uniform(0.05, 0.15),
+        seal_s=rng.uniform(3.0, 20.0),
+        truth_book_s=0.5,
+        settings=settings,
+    )
+
+
+def day(hours: float) -> Scenario:
+    """A day of four symbols at ten deltas a second, with more faults than a bad month has."""
+    return Scenario(
+        seconds=hours * 3600.0,
+        symbols=("btcusdt", "ethusdt", "xrpusdt", "ltcusdt"),
+        feeds=("mbp.150", "trade.detail"),
+        rate=24.0,
+        pace_s=0.05,
+        exchange_faults=dict.fromkeys(FAULT_KINDS, 0.1),
+        world_faults={kind: rate * 0.08 for kind, rate in WORLD_FAULTS.items()},
+        write_s=0.1,
+        sync_s=0.1,
+        check_s=5.0,
+        seal_s=310.0,
+        truth_book_s=120.0,
+        keep_sealed=False,
+    )
+
+
+def run_seed(seed: int, scenario: Scenario, folder: Path | None = None) -> Result:
+    """Run one seed and judge it. With ``folder`` its truth and archive are left there."""
+    logging.disable(logging.CRITICAL)
+    begun = time.perf_counter()
+    work = Path(tempfile.mkdtemp(prefix="bookreel-sim-")) if folder is None else folder
+    result = Result(seed=seed, simulated_s=scenario.seconds)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        worlds: list[World] = []
+
+        async def main(clock: VirtualClock) -> None:
+            worlds.append(World(scenario, seed, work, clock))
+            await worlds[0].run()
+
+        run(main)
+        _judge(worlds[0], result)
+    except Exception as error:
+        result.problems.append(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        if folder is None:
+            shutil.rmtree(work, ignore_errors=True)
+    result.real_s = time.perf_counter() - begun
+    return result
+
+
+def _judge(world: World, result: Result) -> None:
+    figures, witness = world.figures, world.witness
+    result.frames = figures.frames
+    result.crashes = figures.crashes
+    result.books_live = figures.books_live
+    result.books_live_wrong = figures.books_wrong
+    result.balances = figures.balances
+    result.records_compared = witness.checked
+    result.shed = witness.shed
+    result.faults = dict(world.engine.truth.inflicted)
+    result.problems += world.problems
+    truth = world.folder / "truth.ndjson"
+    result.audit = audit(world.archive, truth)
+    result.problems += [f"audit: {problem}" for problem in result.audit.problems]
+    result.problems += [f"verify: {problem.text}" for problem in verify(world.archive).problems]
+    with Archive(world.archive) as archive:
+        _positions(archive, world, result)
+        result.findings = find(truth, witness.events, archive)
+
+
+def _positions(archive: Archive, world: World, result: Result) -> None:
+    """Each acknowledged position is in the archive, and none twice."""
+    positions = Counter(pos for (pos,) in archive.sql(_POSITIONS).fetchall())
+    twice = [pos for pos, count in positions.items() if count > 1]
+    if twice:
+        result.problems.append(f"{len(twice)} positions are stored more than once, such as {twice[0]}")
+    for first, last in world.witness.acknowledged:
+        lost = sum(pos not in positions for pos in range(first, last + 1))
+        if lost:
+            result.records_lost += lost
+            result.problems.append(f"{lost} of the acknowledged records {first} to {last} are not there")
