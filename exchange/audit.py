@@ -250,7 +250,7 @@ def _coverage(archive: Archive, symbols: list[str], truth: _Truth) -> dict[Strea
         for _, feed, since, until in archive.sql(_COVERED, [symbol]).fetchall():
             ended = until
             if truth.clock.told:
-                # Wall times that were set back cannot be compared; what a crash took at the very end is not known yet.
+                # Wall times that were set back cannot be compared, nor does it know yet what a last crash took.
                 first = archive.sql(_FIRST_BOOK if feed.startswith("mbp.") else _FIRST_ACK, [symbol, feed])
                 for pos, wall in first.fetchall():
                     since, ended = truth.clock.true(wall, pos), max(last)

@@ -472,7 +472,8 @@ class _BookCheck:
             rows = piece.filter(pc.equal(piece["topic"], pa.scalar(topic)))
             for pos, payload in zip(integers(rows["pos"]), rows["payload"], strict=True):
                 index = bisect_right(starts, pos) - 1
-                if index < 0 or pos >= breaks[index].pos:
+                # A frame that could not be read has no text; its topic was told by what was left of it.
+                if index < 0 or pos >= breaks[index].pos or not payload.is_valid:
                     continue
                 text = payload.as_py()
                 try:

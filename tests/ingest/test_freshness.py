@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import msgspec
+
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import Bbo, Delta, Event, Kline, Snapshot, Ticker, Trade
 from bookreel.ingest.freshness import newer, newer_book
@@ -66,3 +68,10 @@ def test_a_book_is_behind_only_if_its_content_differs() -> None:
     assert not newer_book(answer(8, 9.0), book, 7), "the number rises with other feeds too"
     assert not newer_book(answer(6, 9.5), book, 7)
     assert not newer_book(answer(None, 9.5), book, 7)
+
+
+def test_a_ticker_whose_quote_moved_is_newer() -> None:
+    quoted = msgspec.structs.replace(ticker(2, 5), bid=9.0, ask=9.5)
+    moved = msgspec.structs.replace(quoted, ts_event=3, bid=9.1)
+    assert newer([moved], [quoted], 0)
+    assert not newer([msgspec.structs.replace(quoted, ts_event=3)], [quoted], 0)
