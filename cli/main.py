@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, str]] = {
     "info": "Say what an archive holds.",
     "sql": "Ask an archive with SQL, the newest second included.",
     "book": "Show the order book at an instant.",
+    "replay": "Write what was recorded as lines of JSON, as fast as possible or at its own pace.",
     "exchange": "Run an exchange of one's own, with faults to order.",
 }
 """Name to the line shown by `bookreel --help`; the code is in `bookreel.cli.<name>` as `command`."""
@@ -37,6 +38,7 @@ Examples:
   bookreel record --symbols btcusdt,ethusdt --feeds mbp.150,trade --archive ./archive
   bookreel sql --archive ./archive "SELECT * FROM bbo_at('btcusdt', now())"
   bookreel book --archive ./archive --symbol btcusdt --at 2026-11-20T12:00:00Z
+  bookreel replay --archive ./archive --symbols btcusdt --tables trades,bbo --speed 10
 """
 
 BAD_USAGE: Final = 2

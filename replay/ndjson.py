@@ -83,57 +83,64 @@ class LineForm:
 def _frames(rows: pa.Table) -> tuple[Lines, memoryview, memoryview]:
     """Rows of ``frames``, sorted by order."""
     batch = rows.combine_chunks().to_batches()[0]
-    parts: list[Any] = ['{"type":"frame"']
+    parts: list[Any] = []
+    text = '{"type":"frame"'
     for name in RecordedFrame.__struct_fields__:
-        parts += [f',"{name}":', _json(name, batch.column(name))]
-    columns = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
+        before, column, after = _json(name, batch.column(name))
+        parts += [_text(f'{text},"{name}":{before}'), column]
+        text = after
     joiner: Any = pc.binary_join_element_wise
-    lines: Any = joiner(*columns, pa.scalar("}\n", pa.large_string()), pa.scalar("", pa.large_string()))
+    lines: Any = joiner(*parts, _text(text + "}\n"), _text(""))
     _, ends, buffer = lines.buffers()
     ends = memoryview(ends).cast("q")[lines.offset + 1 : lines.offset + len(lines) + 1]
     return Lines(memoryview(buffer), ends), _numbers(batch.column(ORDER)), _numbers(batch.column("ts_recv"))
 
 
-def _json(name: str, column: Any) -> Any:
-    """A column's values as JSON, each as text."""
+def _json(name: str, column: Any) -> tuple[str, Any, str]:
+    """A column's values as JSON texts, but for what stands before and after each of them."""
     if pa.types.is_timestamp(column.type):
         text = pc.binary_replace_slice(column.cast(pa.string()), start=10, stop=11, replacement="T")
-        return _quoted(text, '"', 'Z"')
+        return _quoted(text, "Z")
     if name == "payload":
-        return _quoted(_escaped(column), '"', '"')
+        return _quoted(_escaped(column), "")
     if pa.types.is_string(column.type):
-        # Few different ones: each is escaped once.
+        # Few different ones: each is encoded once.
         coded = column.dictionary_encode()
-        known = pa.array(
-            [_ENCODER.encode(value).decode() for value in coded.dictionary.to_pylist()], pa.large_string()
-        )
-        return pc.coalesce(known.take(coded.indices), pa.scalar("null", pa.large_string()))
+        return "", pc.fill_null(_encoded(coded.dictionary).take(coded.indices), "null"), ""
     if pa.types.is_binary(column.type):
-        values = [_ENCODER.encode(value).decode() for value in column.to_pylist()] if _any(column) else None
-        return "null" if values is None else pa.array(values, pa.large_string())
-    return column.cast(pa.large_string())
+        if column.null_count == len(column):
+            return "", _text("null"), ""
+        return "", _encoded(column), ""
+    return "", column.cast(pa.large_string()), ""
 
 
-def _any(column: Any) -> bool:
-    return bool(column.null_count < len(column))
+def _text(text: str) -> Any:
+    return pa.scalar(text, pa.large_string())
+
+
+def _encoded(column: Any) -> Any:
+    """Values as JSON, one by one."""
+    return pa.array([_ENCODER.encode(value).decode() for value in column.to_pylist()], pa.large_string())
 
 
 def _escaped(column: Any) -> Any:
     """Texts as they stand between the quotes of JSON."""
-    text = pc.replace_substring(pc.replace_substring(column, "\\", "\\\\"), '"', '\\"')
+    text: Any = pc.replace_substring(pc.replace_substring(column, "\\", "\\\\"), '"', '\\"')
     # What is not plain is left to the encoder: control characters, and what is not ASCII.
-    odd = pc.fill_null(pc.invert(pc.ascii_is_printable(column)), False)
+    odd: Any = pc.fill_null(pc.invert(pc.ascii_is_printable(column)), False)
     if pc.any(odd).as_py():
         further = [_ENCODER.encode(value).decode()[1:-1] for value in column.filter(odd).to_pylist()]
         text = pc.replace_with_mask(text, odd, pa.array(further, text.type))
     return text
 
 
-def _quoted(text: Any, before: str, after: str) -> Any:
-    """Texts with quotes around them; ``null`` for none."""
+def _quoted(text: Any, end: str) -> tuple[str, Any, str]:
+    """Texts, ``end`` after each, in quotes; ``null`` for none."""
+    text = text.cast(pa.large_string())
+    if not text.null_count:
+        return '"', text, end + '"'
     joiner: Any = pc.binary_join_element_wise
-    scalars = [pa.scalar(part, pa.large_string()) for part in (before, after, "", "null")]
-    return pc.coalesce(joiner(scalars[0], text.cast(pa.large_string()), scalars[1], scalars[2]), scalars[3])
+    return "", pc.fill_null(joiner(_text('"'), text, _text(end + '"'), _text("")), "null"), ""
 
 
 def _numbers(column: Any) -> memoryview:

@@ -174,11 +174,19 @@ class Replay(Generic[_T]):
     @property
     def token(self) -> str:
         """Resumes after the newest item that was given."""
+        return self._source.tokens.write(self._place)
+
+    @property
+    def position(self) -> int:
+        """Everything that stands before this position of the journal was given."""
+        return self._place.pos
+
+    @property
+    def _place(self) -> Place:
         page = self._page
-        place = self._before
-        if page is not None and self._given > page.first:
-            place = page.place(self._given, place.start)
-        return self._source.tokens.write(place)
+        if page is None or self._given == page.first:
+            return self._before
+        return page.place(self._given, self._before.start)
 
     def close(self) -> None:
         """Let go what is open. A stream that came to its end did so itself."""
