@@ -158,20 +158,21 @@ class Archive:
         feeds: Names = None,
         follow: bool = False,
         after: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> Events:
         """What was received, as typed values in the order of the journal, as fast as possible. None is everything
         but ``frames``.
 
         ``numbers="decimal"``: prices and sizes are ``Decimal`` with every digit the venue sent. ``follow``: go on
-        with what is being recorded, for ever, or until ``end`` is past. ``after``: a resume token; what was given
-        before it does not come again, and ``start`` is the token's.
+        with what is being recorded, for ever, or until ``end`` is past, looking again after each ``sleep``.
+        ``after``: a resume token; what was given before it does not come again, and ``start`` is the token's.
 
         Raises NoSuchSymbol, NoSuchTable, BadTime, BadToken.
         """
         source = self._source(symbols, tables, feeds, start, end)
         place = source.place(after)
         pages = source.pages(self._scanner, self._tail, EventForm(numbers), place, follow=follow)
-        return Events(pages, source.tokens, time.sleep)
+        return Events(pages, source.tokens, sleep)
 
     def batches(
         self,
@@ -183,12 +184,15 @@ class Archive:
         feeds: Names = None,
         follow: bool = False,
         after: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[Batch]:
         """The rows of :meth:`events` as Arrow tables, a piece of the journal at a time. The arguments are the same;
         ``after`` is the token of a batch, or one that stands between two records.
         """
         source = self._source(symbols, tables, feeds, start, end)
-        return read_batches(source, self._scanner, self._tail, source.place(after), follow=follow)
+        return read_batches(
+            source, self._scanner, self._tail, source.place(after), follow=follow, sleep=sleep
+        )
 
     def stream(
         self,

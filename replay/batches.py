@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pyarrow as pa
@@ -29,17 +28,25 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def read_batches(
-    source: Source, scanner: Scanner, tail: Tail, place: Place, *, follow: bool
+    source: Source,
+    scanner: Scanner,
+    tail: Tail,
+    place: Place,
+    *,
+    follow: bool,
+    sleep: Callable[[float], None],
 ) -> Iterator[Batch]:
     """The batches from a place on; the last one may have only the gaps that are open. Raises BadToken for a place
     between two events of one record.
     """
     if place.given:
         raise BadToken(source.tokens.write(place), "it stands between two events of one record")
-    return _read(source, scanner, tail, place, follow)
+    return _read(source, scanner, tail, place, follow, sleep)
 
 
-def _read(source: Source, scanner: Scanner, tail: Tail, place: Place, follow: bool) -> Iterator[Batch]:
+def _read(
+    source: Source, scanner: Scanner, tail: Tail, place: Place, follow: bool, sleep: Callable[[float], None]
+) -> Iterator[Batch]:
     sweep = source.sweep(scanner, tail, place, follow=follow, whole=True)
     while True:
         window = sweep.read()
@@ -47,7 +54,7 @@ def _read(source: Source, scanner: Scanner, tail: Tail, place: Place, follow: bo
             rows = {table: piece.drop_columns([ORDER]) for table, piece in window.rows.items()}
             yield Batch(rows, source.tokens.write(Place(window.upto, start=place.start)))
         elif follow and not sweep.past_end:
-            time.sleep(POLL_S)
+            sleep(POLL_S)
         else:
             break
     gaps = sweep.closing_gaps()

@@ -19,8 +19,13 @@ SECOND = 1_000_000_000
 
 
 class _Clock:
+    """The wall clock stands still unless it is set."""
+
+    def __init__(self) -> None:
+        self.now = T0
+
     def wall_ns(self) -> int:
-        return T0
+        return self.now
 
     def mono_ns(self) -> int:
         return time.monotonic_ns()
@@ -33,7 +38,8 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = Journal.open(path, "huobi", clock=_Clock())
+        self.clock = _Clock()
+        self.journal = Journal.open(path, "huobi", clock=self.clock)
         self.event("start", 0, run="test", venue="huobi", version="1")
 
     def at(self, seconds: float) -> int:
