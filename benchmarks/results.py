@@ -166,6 +166,21 @@ LINES: Final[dict[str, list[Line]]] = {
         Line("read.bbo", "**`Archive.bbo`**", "all of the capture: Arrow rows"),
         Line("read.events", "**`Archive.events`**", "all of the capture as typed values in journal order"),
     ],
+    "Replay of the whole capture, sealed": [
+        Line(
+            "replay.frames_lines", "**`Archive.lines`**, frames", "NDJSON in chunks, the frames' text in it"
+        ),
+        Line("replay.events_lines", "**`Archive.lines`**, events", "NDJSON in chunks, from typed values"),
+        Line("replay.events", "**`Archive.events`**", "typed values, the archive opened each time"),
+        Line("replay.events_async", "**`Archive.stream`**", "the same, asynchronous and without a pace"),
+        Line(
+            "replay.events_decimal",
+            '**`Archive.events`**, `numbers="decimal"`',
+            "numbers from the frames' text",
+        ),
+        Line("replay.batches", "**`Archive.batches`**", "Arrow tables"),
+        Line("replay.first_event", "**the first event**", "of an archive that is opened for it"),
+    ],
     "Start-up": [
         Line("cli.help", "**`bookreel --help`**", "wall time of the process"),
         Line("cli.python", "`python -c pass`", "the interpreter alone", "cli.help"),

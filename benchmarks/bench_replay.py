@@ -1,0 +1,81 @@
+"""A whole sealed archive replayed, its files in the page cache: opened, read, ordered, and made what is given.
+
+What is made is let go at once: writing it to a pipe or a socket is not in these numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bookreel.replay import Archive
+
+
+def _lines(archive: Path, **choice: Any) -> int:
+    async def run() -> int:
+        with Archive(archive) as opened:
+            return sum([len(chunk) async for chunk in opened.lines(**choice)])
+
+    return asyncio.run(run())
+
+
+def _events(archive: Path, **choice: Any) -> int:
+    with Archive(archive) as opened:
+        return sum(1 for _ in opened.events(**choice))
+
+
+def _stream(archive: Path, **choice: Any) -> int:
+    async def run() -> int:
+        count = -1
+        with Archive(archive) as opened:
+            async for _ in opened.stream(speed=None, **choice):
+                count += 1
+        return count
+
+    return asyncio.run(run())
+
+
+def _batches(archive: Path, **choice: Any) -> int:
+    with Archive(archive) as opened:
+        return sum(rows.num_rows for batch in opened.batches(**choice) for rows in batch.rows.values())
+
+
+def _measure(benchmark: Any, archive: Path, unit: str, read: Callable[..., int], **choice: Any) -> None:
+    counts = {"frame": lambda: _events(archive, tables="frames"), "row": lambda: _batches(archive)}
+    benchmark.extra_info["units"] = {unit: counts.get(unit, lambda: _events(archive))()}
+    benchmark.pedantic(read, args=(archive,), kwargs=choice, rounds=9, warmup_rounds=1)
+
+
+def test_frames_lines(benchmark: Any, sealed: Path) -> None:
+    _measure(benchmark, sealed, "frame", _lines, tables="frames")
+
+
+def test_events_lines(benchmark: Any, sealed: Path) -> None:
+    _measure(benchmark, sealed, "event", _lines)
+
+
+def test_events(benchmark: Any, sealed: Path) -> None:
+    _measure(benchmark, sealed, "event", _events)
+
+
+def test_events_async(benchmark: Any, sealed: Path) -> None:
+    _measure(benchmark, sealed, "event", _stream)
+
+
+def test_events_decimal(benchmark: Any, sealed: Path) -> None:
+    _measure(benchmark, sealed, "event", _events, numbers="decimal")
+
+
+def test_batches(benchmark: Any, sealed: Path) -> None:
+    _measure(benchmark, sealed, "row", _batches)
+
+
+def test_first_event(benchmark: Any, sealed: Path) -> None:
+    def first() -> None:
+        with Archive(sealed) as opened:
+            next(opened.events())
+
+    benchmark.extra_info["units"] = {"question": 1}
+    benchmark.pedantic(first, rounds=20, warmup_rounds=1)

@@ -1,0 +1,79 @@
+"""What docs/replay.md shows is run, in order, on an archive of the embedded exchange."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bookreel.replay import REPLAY_TABLES
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docs" / "replay.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+OUTPUT = {
+    "events(symbols": r"RecordedTrade\(symbol='btcusdt', feed='trade.detail'",
+    "batches(": r"trades \d+ \['ts_event', 'ts_recv', 'venue', 'symbol', 'pos'\]",
+    "stream(": r"^complete [1-9]\d* trades$",
+    "after=token": r"^[1-9]\d+ more$",
+    "--tables trades,bbo": r'^\{"type":"bbo","symbol":"btcusdt".*\n\{"type":"end","reason":"complete"',
+    "--speed 20": r'^\{"type":"book_delta".*"bids":\[\[',
+    "--numbers decimal": r'^\{"type":"trade".*"price":\d',
+    "--tables frames": r'^\{"type":"frame".*"payload":"\{',
+}
+"""A word of an example to what its output has to look like."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``archive`` in it."""
+    path = tmp_path_factory.mktemp("docs")
+    words = [sys.executable, "-m", "bookreel.cli"]
+    listen = ["exchange", "--port", "0", "--symbols", "btcusdt,ethusdt", "--rate", "60"]
+    with subprocess.Popen([*words, *listen], stdout=subprocess.PIPE, text=True) as exchange:
+        assert exchange.stdout is not None
+        _, ws, feed, rest = exchange.stdout.readline().split()
+        urls = ["--ws-url", ws, "--feed-url", feed, "--rest-url", rest]
+        choice = ["--symbols", "btcusdt,ethusdt", "--feeds", "mbp.150,bbo,trade", "--for", "3s"]
+        subprocess.run(
+            [*words, "record", "--archive", path / "archive", *choice, *urls], check=True, timeout=60
+        )
+        exchange.kill()
+    return path
+
+
+def test_blocks_run(folder: Path) -> None:
+    assert [language for language, _ in BLOCKS] == ["python"] * 4 + ["sh"]
+    seen = set()
+    for language, block in BLOCKS:
+        sources = [block] if language == "python" else block.splitlines()
+        for source in sources:
+            words = [sys.executable, "-c", source]
+            if language == "sh":
+                assert source.startswith("bookreel replay ")
+                words[1:] = ["-m", "bookreel.cli", *shlex.split(source)[1:]]
+            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, f"{source}\n{done.stderr}"
+            for word, pattern in OUTPUT.items():
+                if word in source:
+                    seen.add(word)
+                    assert re.search(pattern, done.stdout, flags=re.MULTILINE), (
+                        f"{source}\n{done.stdout[:2000]}"
+                    )
+    assert seen == OUTPUT.keys()
+
+
+def test_types_and_tables_are_named() -> None:
+    for table in REPLAY_TABLES:
+        assert table.replace("_", " ") in TEXT or table in TEXT, table
+    from bookreel.replay import events
+
+    for name in events.__all__:
+        kind = getattr(events, name)
+        tag = getattr(getattr(kind, "__struct_config__", None), "tag", None)
+        assert tag is None or f"`{tag}`" in TEXT, tag
