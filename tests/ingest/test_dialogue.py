@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -504,3 +505,93 @@ def test_text_frames_are_taken_too(talk: Make) -> None:
     assert pong == b'{"pong":9}'
     it.dialogue.receive("{", it.clock.wall_ns(), it.clock.mono_ns())
     assert it.stats.decode_errors == 1
+
+
+def test_a_snapshot_is_asked_for_again_before_the_first_answer_is_overdue(talk: Make) -> None:
+    it = talk(BTC, snapshot_hedge_ms=100)
+    go_live(it)
+    it.hear(delta("btcusdt", 104, 105))
+    asked = it.pass_time(2, 0.01)
+    assert [said["req"] for said in asked] == ["market.btcusdt.mbp.150"] * 3
+    assert len({said["id"] for said in asked}) == 3
+    # The first answer is too old; the second is on its way already, and the third of no use.
+    it.hear(image(asked[0], 90))
+    assert not sync(it, BTC).valid
+    it.hear(image(asked[1], 105))
+    assert sync(it, BTC).valid
+    it.hear(image(asked[2], 105))
+    assert sync(it, BTC).last_seq == 105
+
+
+def test_repetitions_wait_until_everybody_has_asked_once(talk: Make) -> None:
+    it = talk(*((f"s{number}usdt", "mbp.150") for number in range(5)), snapshot_hedge_ms=100)
+    it.dialogue.open()
+    asked = []
+    for _ in range(80):
+        for said in it.pass_time(0.01, 0.01):
+            if "sub" in said:
+                it.ack(said)
+            else:
+                asked.append(said["req"])
+    assert len(set(asked[:5])) == 5
+    assert len(asked) > 5
+
+
+def test_an_answer_to_nothing_asked_is_not_used(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    it.hear(delta("btcusdt", 104, 105))
+    it.hear(delta("ethusdt", 104, 105))
+    btc, eth = (said for said in it.pass_time(0.4) if "req" in said)
+    crossed = image(btc, 105) | {"rep": eth["req"]}
+    it.hear(crossed)
+    it.hear(image(btc, 105) | {"id": "line-0.0.3"})
+    it.hear(image(btc, 105) | {"id": 7})
+    assert not sync(it, BTC).valid
+    assert not sync(it, ETH).valid
+    assert it.stats.foreign == 3
+    # The answer is not used up by that, and asked for again it is anyway.
+    again = [said for said in it.pass_time(7) if "req" in said]
+    for said in (btc, eth, *again):
+        it.hear(image(said, 105))
+    assert it.books.live == 2
+
+
+def test_answers_given_twice_or_half_a_minute_late_neither_harm_nor_loop(talk: Make) -> None:
+    it = talk(BTC)
+    go_live(it)
+    it.hear(delta("btcusdt", 104, 105))
+    (first,) = it.pass_time(0.3)
+    it.hear(image(first, 105))
+    asked = 0
+    for seq in range(105, 405):
+        it.hear(delta("btcusdt", seq, seq + 1))
+        it.hear(image(first, 105))
+        asked += len(it.pass_time(0.1))
+    assert sync(it, BTC).valid
+    assert sync(it, BTC).last_seq == 405
+    it.hear(delta("btcusdt", 409, 410))
+    it.hear(image(first, 105))
+    assert not sync(it, BTC).valid, "half a minute old"
+    asked += len(again := it.pass_time(0.3))
+    assert 1 <= asked <= 4
+    it.hear(image(again[-1], 410))
+    assert sync(it, BTC).valid
+
+
+def test_frames_that_wait_keep_their_order_and_no_ping_waits(talk: Make) -> None:
+    it = talk(BTC)
+    go_live(it)
+    wall, mono = it.clock.wall_ns(), it.clock.mono_ns()
+    for seq in range(100, 200):
+        payload = gzip.compress(json.dumps(delta("btcusdt", seq, seq + 1)).encode())
+        assert it.dialogue.receive(payload, wall, mono, later=True) is None
+    assert it.hear({"ping": 9}) == b'{"pong":9}'
+    assert sync(it, BTC).last_seq == 100
+    it.clock.advance(3)
+    it.dialogue.check(it.clock.mono_ns())
+    assert it.journal.events("silence") == []
+    it.dialogue.catch_up(30)
+    assert sync(it, BTC).last_seq == 130
+    it.dialogue.close()
+    assert sync(it, BTC).last_seq == 200

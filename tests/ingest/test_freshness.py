@@ -75,3 +75,9 @@ def test_a_ticker_whose_quote_moved_is_newer() -> None:
     moved = msgspec.structs.replace(quoted, ts_event=3, bid=9.1)
     assert newer([moved], [quoted], 0)
     assert not newer([msgspec.structs.replace(quoted, ts_event=3)], [quoted], 0)
+
+
+def test_what_is_sent_again_as_it_was_cannot_be_later_and_known() -> None:
+    assert not newer([bbo(7, 2, 9.0)], [bbo(5, 1, 9.0)], 0)
+    assert newer([bbo(7, 2, 9.0)], [bbo(5, 1, 9.0)], 0, verbatim=True), "there and back again"
+    assert not newer([bbo(5, 1, 9.0)], [bbo(5, 1, 9.0)], 0, verbatim=True)
