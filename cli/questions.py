@@ -34,19 +34,19 @@ def ask(archive: Archive, query: str, params: Params = None) -> Rows:
     Raises ``QueryError`` where the statement is wrong and ``CorruptFile`` where what it reads is damaged, here
     or while the batches are read.
     """
-    for last in (False, True):
+    tries = 2
+    while True:
+        tries -= 1
         try:
             reader = archive.sql(query, params).to_arrow_reader(BATCH_ROWS)
             first = next(iter(reader), None)
+            return Rows(reader.schema, _batches(first, reader, archive, query, params))
         except QueryError as error:
             raise _as_sentence(error) from error
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             # Nothing was given yet: where a day was compacted in this moment, the next look has its new files.
-            if last or not _is_gone(error):
+            if not tries or not _is_gone(error):
                 raise _told(archive, query, params, str(error)) from error
-        else:
-            break
-    return Rows(reader.schema, _batches(first, reader, archive, query, params))
 
 
 def _is_gone(error: Exception) -> bool:
