@@ -223,3 +223,17 @@ def test_answers_to_pings_are_in_the_journal() -> None:
 
     sent = [json.loads(r.payload) for r in run(main).records if r.direction is Direction.OUT]
     assert {"pong": 5} in sent
+
+
+def test_who_waits_for_its_turn_when_the_pause_begins_waits_for_its_end_too() -> None:
+    async def main(clock: VirtualClock) -> Sockets:
+        bucket = TokenBucket(rate=1.0, burst=1)
+        refused = Sockets(ConnectFailed("u", "HTTP status 429", status=429, retry_after=7.0))
+        other = Sockets()
+        await for_a_while(
+            20.0, *(session(clock, net, bucket=bucket, number=n) for n, net in enumerate((refused, other)))
+        )
+        return other
+
+    (asked, *_) = run(main).asked
+    assert 7e9 <= asked <= 9e9
