@@ -27,8 +27,15 @@ FAULTS: Final[dict[str, Callable[[], BaseException]]] = {
 }
 """What an operation can meet besides the end of the process before it."""
 
-_POWER: Final = 4
+_POWER: Final = 3
 """States after a power loss that are tried at each operation."""
+
+_SEAL_EVERY: Final = 4
+_COMPACT_EVERY: Final = 16
+"""After a disturbance of recording, sealing and compaction are done only so often: they are the costly part."""
+
+_LOOK_EVERY: Final = 4
+"""Of operations that only look, so many share one error."""
 
 _ONLY_LOOKING: Final = ("read", "open", "names", "locked", "free", "size")
 
@@ -83,17 +90,24 @@ def disturb(
         # The one who comes after it dies too, and then the power goes.
         second = life.fork(life.disk.killed())
         _die_within(second, rng.randrange(1, 60))
-        for disk in second.disk.power_losses(2, rng):
+        for disk in second.disk.power_losses(1, rng):
             _try(points, second.fork(disk), number, step, "killed twice, power", failed, verify_every)
     for number, (step, operation) in enumerate(operations()):
         if not chosen(number):
             continue
         for kind, fault in FAULTS.items():
-            if operation in ("writev", "overwrite") or kind in ("EIO", "ENOSPC"):
+            if _can_meet(operation, kind) and (operation not in _ONLY_LOOKING or number % _LOOK_EVERY == 0):
                 lived = _live_with(number, operation, fault, kind, failed)
                 if lived is not None:
                     _try(points, lived, number, step, kind, failed, verify_every)
     return points
+
+
+def _can_meet(operation: str, kind: str) -> bool:
+    """Whether an operation can fail like that."""
+    if operation in ("writev", "overwrite"):
+        return True
+    return kind == "EIO" or (kind == "ENOSPC" and operation not in _ONLY_LOOKING)
 
 
 def disturb_some(part: int, parts: int) -> Points:
@@ -194,9 +208,16 @@ def _try(
     points.states[kind] += 1
     points.acknowledged += len(life.witness.acknowledged)
     try:
+        life.disk.before = None
+        if kind not in ("EIO", "ENOSPC", "short"):
+            life.check_glob()
         if kind == "killed" and step == "seal":
             _seal_again(life)
-        life.finish()
+        count = points.states.total()
+        life.finish(
+            seals=step.startswith("seal") or count % _SEAL_EVERY == 0,
+            compacts=step == "compact" or count % _COMPACT_EVERY == 0,
+        )
         if points.states.total() % verify_every == 0:
             points.verified += 1
             life.verify()
@@ -218,7 +239,6 @@ def _seal_again(life: Life) -> None:
         for _, step in STEPS[: life.steps_taken + 1]:
             whole.take(step)
         expected = _sealed_after[life.steps_taken] = sealed_files(whole.disk)
-    life.disk.before = None
     life.seal()
     if sealed_files(life.disk) != expected:
         raise Lost("sealing again gives other files")
