@@ -23,11 +23,11 @@ from bookreel.ingest.books import LiveBook
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.errors import LineDown
 from bookreel.ingest.frames import HEARTBEAT_BYTES, FrameReader
-from bookreel.ingest.health import Finding, HealthSettings, Pace
 from bookreel.ingest.inquiry import Inquiry
 from bookreel.ingest.pacing import IN_FLIGHT, Outgoing, Pacer, Purpose
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
+from bookreel.ingest.watch import Finding, HealthSettings, Pace
 from bookreel.ingest.witness import Witnesses
 from bookreel.storage.errors import StorageError
 from bookreel.storage.shedding import Victim

@@ -24,24 +24,12 @@ process was stopped, the machine slept), frames may still wait unread, so silenc
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
-import msgspec
+from bookreel.ingest.watch import Finding, HealthSettings, Pace, Phase, StreamHealth
 
-from bookreel.ingest.config import RecordConfig
-
-__all__ = [
-    "CHECK_INTERVAL_S",
-    "Finding",
-    "HealthSettings",
-    "LineHealth",
-    "Pace",
-    "Phase",
-    "StreamHealth",
-    "Testimony",
-]
+__all__ = ["CHECK_INTERVAL_S", "LineHealth", "Testimony"]
 
 CHECK_INTERVAL_S: Final = 0.25
 """The longest time between two checks; :meth:`LineHealth.next_check` says when one may be needed sooner."""
@@ -62,141 +50,13 @@ _LAG_NS: Final = 300 * _MS
 """Silence of a sequenced stream after which its witnesses are heard."""
 _STILL_NS: Final = 50 * _MS
 """A line that brought something so lately needs no ping to show that it lives."""
-_LEARNED: Final = 3
-"""So many pauses must have been seen before a stream's pace is believed."""
 _PATIENCE_CAP: Final = 1 << 16
-_LEAK: Final = 1 / 64
-"""How fast the longest pause is forgotten: to a third after 64 messages."""
 _BURST_NS: Final = 250 * _MS
 """Questions saved up while nobody was suspected."""
-
-FindingKind: TypeAlias = Literal[
-    "ask", "compare", "confirm", "quiet", "hole", "dead", "ping", "half_open", "silence"
-]
 
 Testimony: TypeAlias = Callable[[str, int], bool | None]
 """What other streams say of a silent topic now (monotonic ns). True: it has nothing to say; False: it should have
 spoken; None: they do not know."""
-
-
-class HealthSettings(msgspec.Struct, frozen=True):
-    """As in :class:`RecordConfig`, in ns."""
-
-    floor_ns: int
-    factor: float
-    ceiling_ns: int
-    half_open_ns: int
-    ping_after_ns: int
-    pong_timeout_ns: int
-    ask_interval_ns: int
-
-    @classmethod
-    def of(cls, config: RecordConfig, *, books: bool) -> HealthSettings:
-        """Of a line of incremental ``books``, which are asked by requests, or of other streams."""
-        asks = config.book_asks_per_second if books else config.asks_per_second
-        return cls(
-            floor_ns=config.silence_floor_ms * _MS,
-            factor=config.silence_factor,
-            ceiling_ns=config.silence_ceiling_ms * _MS,
-            half_open_ns=config.half_open_ms * _MS,
-            ping_after_ns=config.ping_after_ms * _MS,
-            pong_timeout_ns=config.pong_timeout_ms * _MS,
-            ask_interval_ns=int(_S / asks),
-        )
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What to do. ``ask``: about the stream ``topic``; ``again``: for the second time. ``compare``: its message
-    with the one ``before``, and call :meth:`LineHealth.answered`. ``confirm``: its message with the answer
-    ``before``; if it is newer, this is a ``hole``. ``quiet``: all is well. ``hole``: it was silent after ``since``
-    (receive time, ns) and is back. ``dead``: it is silent since then; subscribe anew. ``ping``: ping the venue.
-    ``half_open`` and ``silence`` (known good until ``since``): give the line up. ``why`` is for people.
-    """
-
-    kind: FindingKind
-    topic: str = ""
-    since: int = 0
-    before: bytes | None = None
-    again: bool = False
-    why: str = ""
-
-
-class Phase(enum.Enum):
-    """Where a stream's watch stands."""
-
-    OFF = "not subscribed, or being subscribed anew"
-    WATCHED = "data is expected"
-    ASKED = "a question is under way"
-    RESENT = "the question was a second subscription; its last message is to come"
-    CONFIRM = "the answer was newer; a push would still save it"
-
-
-class Pace(msgspec.Struct, eq=False):
-    """What was learned of a stream's pauses, over all its connections: how many, and the longest usual one,
-    ns.
-    """
-
-    pauses: int = 0
-    scale: float = 0.0
-
-    def learn(self, pause: int) -> None:
-        """One more pause, ns. A longer one counts at once and is forgotten slowly."""
-        self.pauses += 1
-        scale = self.scale
-        self.scale = pause if pause > scale else scale - (scale - pause) * _LEAK
-
-
-class StreamHealth:
-    """One stream's watch."""
-
-    __slots__ = (
-        "again",
-        "answer",
-        "asked_at",
-        "began",
-        "count",
-        "good_wall",
-        "last_at",
-        "pace",
-        "patience",
-        "payload",
-        "phase",
-        "sequenced",
-        "strikes",
-        "until",
-    )
-
-    def __init__(self, pace: Pace, *, sequenced: bool) -> None:
-        self.phase = Phase.OFF
-        self.pace = pace
-        self.sequenced = sequenced
-        """Whether its messages form a chain that is checked."""
-        self.last_at = 0
-        """When it last spoke, or was acknowledged or excused."""
-        self.count = 0
-        """Messages since it was acknowledged."""
-        self.patience = 1
-        self.strikes = 0
-        self.payload: bytes | None = None
-        """Its last message as received, to compare answers with."""
-        self.good_wall = 0
-        """Until when (receive time, ns) nothing is known to be missing."""
-        self.began = 0
-        """Venue time of the acknowledgement, ns."""
-        self.asked_at = 0
-        self.until = 0
-        self.again = False
-        """The question under way is the second one."""
-        self.answer: bytes | None = None
-        """The message that was newer than all pushes, while a push may still make it known."""
-
-    def threshold(self, settings: HealthSettings) -> float:
-        """Silence, in ns, after which to ask."""
-        base = float(settings.ceiling_ns)
-        if self.pace.pauses >= _LEARNED:
-            base = max(float(settings.floor_ns), settings.factor * self.pace.scale)
-        # A stream that keeps dying when subscribed anew is not to be stormed.
-        return min(float(settings.ceiling_ns), base * self.patience) * (1 << min(self.strikes, 8))
 
 
 class LineHealth:

@@ -12,8 +12,9 @@ from bookreel.book.model import Snapshot
 from bookreel.ingest.books import LiveBook
 from bookreel.ingest.frames import FrameReader
 from bookreel.ingest.freshness import newer
-from bookreel.ingest.health import Finding, HealthSettings, LineHealth, Pace
+from bookreel.ingest.health import LineHealth
 from bookreel.ingest.stats import LineStats
+from bookreel.ingest.watch import Finding, HealthSettings, Pace
 from bookreel.ingest.witness import Witnesses
 from bookreel.venues.message import Reply, Topic, Venue
 

@@ -12,12 +12,12 @@ from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.dialogue import Dialogue
 from bookreel.ingest.errors import ConnectFailed, Disconnected, LineDown
-from bookreel.ingest.health import Pace
 from bookreel.ingest.network import Network, Socket
 from bookreel.ingest.plan import Line
 from bookreel.ingest.reconnect import TokenBucket, backoff
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
+from bookreel.ingest.watch import Pace
 from bookreel.storage.errors import StorageError
 from bookreel.venues.message import Venue
 

@@ -19,9 +19,9 @@ from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.dialogue import Dialogue
 from bookreel.ingest.errors import LineDown
-from bookreel.ingest.health import Pace
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
+from bookreel.ingest.watch import Pace
 from bookreel.storage.disk import Disk
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.normalize import Normalizer

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from bookreel.ingest.health import CHECK_INTERVAL_S, Finding, HealthSettings, LineHealth, Pace
+from bookreel.ingest.health import CHECK_INTERVAL_S, LineHealth
+from bookreel.ingest.watch import Finding, HealthSettings, Pace
 
 MS = 1_000_000
 S = 1_000_000_000
