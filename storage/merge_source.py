@@ -1,9 +1,9 @@
 """An archive's records once more, sealed or not, as the recorder wrote them: what a merge reads.
 
 A sealed archive has no journal any more, but its table ``frames`` has every frame's text and ``sessions`` every
-event, each with its position, so that they make the same rows again. What they have not is told otherwise: the
-number of a line's connection is counted by its ``connect`` events, and where the journal was damaged is in the
-manifest.
+event, each with its position, so that they make the same rows again. What they have not is the number of a line's
+connection, so no record has it here: a connection begins with its event ``connect``. Where the journal was damaged is
+in the manifest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bookreel.storage.disk import Disk, OsDisk
 from bookreel.storage.errors import CorruptFile
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest
-from bookreel.storage.record import Direction, Kind, Record, decode_event
+from bookreel.storage.record import Direction, Kind, Record
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
@@ -67,12 +67,11 @@ class Source:
 
     def records(self) -> Iterator[Record | Damage]:
         """Every record, and a :class:`Damage` wherever some before the next one are missing."""
-        counter = _Connections()
         last = 0
         for item in self._sealed():
             if isinstance(item, Record):
                 last = item.pos
-                yield counter.sealed(item)
+                yield item
             else:
                 yield item
         # Damage at the end of a segment is known to have cost something with the next record.
@@ -89,7 +88,7 @@ class Source:
                         yield damage
                     damage = None
                     last = item.pos
-                    yield counter.unsealed(item)
+                    yield msgspec.structs.replace(item, epoch=0)
 
     def _sealed(self) -> Iterator[Record | Damage]:
         files = {table: self._manifest.files(table) for table in TABLES}
@@ -116,36 +115,6 @@ class Source:
                     yield damage
             last = record.pos
             yield record
-
-
-class _Connections:
-    """Numbers the connections of each line from 1, over the border between what is sealed and what is not."""
-
-    def __init__(self) -> None:
-        self._count: dict[str, int] = {}
-        self._journal: dict[str, int] = {}
-
-    def sealed(self, record: Record) -> Record:
-        """A record without such a number."""
-        if record.kind is Kind.EVENT and _connects(record):
-            self._count[record.conn] = self._count.get(record.conn, 0) + 1
-        return self._numbered(record)
-
-    def unsealed(self, record: Record) -> Record:
-        """A record whose number counts within one run of the recorder."""
-        known = self._journal.get(record.conn)
-        begins = record.kind is Kind.EVENT and _connects(record)
-        if begins or (known is not None and known != record.epoch):
-            self._count[record.conn] = self._count.get(record.conn, 0) + 1
-        self._journal[record.conn] = record.epoch
-        return self._numbered(record)
-
-    def _numbered(self, record: Record) -> Record:
-        return msgspec.structs.replace(record, epoch=self._count.get(record.conn, 0))
-
-
-def _connects(record: Record) -> bool:
-    return str(decode_event(record.payload)["event"]) == "connect"
 
 
 def _frames(contents: Contents) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bookreel.book.l2 import L2Book
@@ -26,10 +26,12 @@ from bookreel.storage.merge import interleaved, merge
 from bookreel.storage.merge_chain import ChainRun
 from bookreel.storage.merge_gaps import Life, common_gaps
 from bookreel.storage.merge_lines import Lines
+from bookreel.storage.merge_source import Source
 from bookreel.storage.normalize import Normalizer
 from bookreel.storage.record import Direction, Kind, Record, encode_event
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.seal import seal
+from bookreel.storage.segment import Damage
 from bookreel.storage.verify import verify
 from bookreel.venues.huobi import Huobi
 from tests.simulation.ab import FRAME_NS, START_NS, SYMBOL, Frame, Wire, World, apply, run
@@ -244,6 +246,8 @@ def wires(draw: st.DrawFn) -> Wire:
 
 @settings(max_examples=60, deadline=None, report_multiple_bugs=False)
 @given(wires(), wires(), st.integers(0, 1 << 20), st.booleans(), st.booleans())
+@example(Wire(1, loss=0.1), Wire(2, loss=0.1, lag_ns=FRAME_NS * 2 + 7), 5, True, True)
+@example(Wire(3, loss=0.1, breaks=0.02), Wire(4, loss=0.1, cut=3), 6, True, True)
 def test_merged_books_are_right_and_miss_only_what_both_miss(
     a: Wire, b: Wire, seed: int, a_stops: bool, b_stops: bool
 ) -> None:
@@ -536,6 +540,26 @@ def test_killed_anywhere_the_next_merge_gives_the_same(tmp_path: Path) -> None:
         if died and at > 40 and not (tmp_path / "c.merging").exists() and died < at:
             break
     assert died > 40
+
+
+@pytest.mark.parametrize("sealed", [0, -1])
+def test_damage_is_told_where_records_are_missing(tmp_path: Path, sealed: int) -> None:
+    archive = write(tmp_path / "a", Wire(1).records(iter(World(300, 1))), identity=b"archiveA", sealed=0)
+    before = list(Source(archive).records())
+    (segment,) = (archive / "journal").glob("*.seg")
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    if sealed:
+        seal(archive)
+    found = list(Source(archive).records())
+    (damage,) = [item for item in found if isinstance(item, Damage)]
+    assert damage.lost == 1
+    at = found.index(damage)
+    kept = [item for item in before if isinstance(item, Record) and item.pos != at + 1]
+    assert [msgspec.structs.replace(item, mono=0) for item in kept] == [
+        msgspec.structs.replace(item, mono=0) for item in found if isinstance(item, Record)
+    ]
 
 
 def test_a_recorder_goes_on_in_a_merged_archive(tmp_path: Path) -> None:
