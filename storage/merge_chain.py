@@ -135,6 +135,8 @@ class Chain:
         self.lines = lines
         self.runs: list[ChainRun] = []
         self.epoch = 0
+        self.now = (0, 0)
+        """Position and receive time (ns) of the newest record."""
         self.seq: int | None = None
         self._rows = rows
         self._unequal = unequal
@@ -157,6 +159,7 @@ class Chain:
 
     def expect(self, line: BookLine, held: Stamped) -> None:
         """To be called before the line's own book takes the delta."""
+        self.now = held.pos, held.ts_recv
         line.look()
         if not line.waiting and not self._known(held) and not self._links(line, held):
             line.hold()
@@ -178,6 +181,7 @@ class Chain:
 
     def adopted(self, line: BookLine, snapshot: Snapshot, pos: int, ts_recv: int) -> None:
         """The line's own book began anew with a snapshot, and the deltas after it that had waited."""
+        self.now = pos, ts_recv
         line.look()
         sync = line.stream.sync
         assert sync is not None and snapshot.seq is not None, "only a numbered snapshot is adopted"
@@ -288,7 +292,7 @@ class Chain:
             # What comes before it is of no use to anybody; it, and what follows, is.
             self._drop_before(line, begin)
             return True
-        place = self._place(line, begin)
+        place = self._place(begin)
         if place is None:
             return False
         self._drop_before(line, begin)
@@ -310,7 +314,7 @@ class Chain:
             line.book = None
             line.waiting.popleft()
 
-    def _place(self, line: BookLine, item: Stamped | _Begin) -> tuple[int, int] | None:
+    def _place(self, item: Stamped | _Begin) -> tuple[int, int] | None:
         """Position and receive time where an epoch that begins with ``item`` takes effect: not before what the chain
         has taken already, and no two epochs at one position.
         """
@@ -318,10 +322,7 @@ class Chain:
             return item.pos, item.ts_recv
         if self.epoch != self._pos:
             return self._pos, self._ts
-        for later in line.waiting:
-            if not isinstance(later, _Lost) and later.pos > self._pos:
-                return later.pos, later.ts_recv
-        return None
+        return self.now if self.now[0] > self._pos else None
 
     def _anew(self, line: BookLine, item: Stamped | _Begin | _Lost) -> bool:
         """Whether a line's numbering began anew and the chain's has not yet."""
@@ -350,7 +351,7 @@ class Chain:
         item = line.waiting[0]
         if line.book is None or not isinstance(item, Stamped) or item.delta.prev_seq != line.seq:
             return False
-        place = self._place(line, item)
+        place = self._place(item)
         if place is None:
             return False
         self._begin(line, copied(line.book), line.seq, place, item.delta.ts_event)

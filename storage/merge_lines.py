@@ -8,8 +8,9 @@ chosen from theirs, for each stream by what its numbering allows:
 *id-only*
     each trade once, by its id.
 *unsequenced*
-    one line at a time: another one takes over from the instant at which the line in use ceased to be good. Until that
-    is known, what the others received since its last sign of life waits.
+    one line at a time: another one takes over from the instant at which the line in use ceased to be good, or where
+    it speaks while that one is silent for longer than is usual. Until then, what the others received since its last
+    sign of life waits.
 
 Frames, events and reference data are kept of all lines.
 """
@@ -37,9 +38,6 @@ from bookreel.storage.streams import Stream, Streams, StreamState
 from bookreel.venues.message import Reply, Venue
 
 __all__ = ["Lines"]
-
-_ROWS_MAX: Final = 1024
-"""Rows of one stream that wait for the line in use, which is then taken for dead."""
 
 _TRADES_SEEN: Final = 8192
 """Trade ids remembered for each symbol: one line may be that many behind the other."""
@@ -69,15 +67,16 @@ class _Plain:
         used = self._used
         if used is not None and used != line:
             hole = self._streams[used].hole
-            if hole is None:
-                waiting = self._waiting[line]
-                waiting.append(row)
-                if len(waiting) > _ROWS_MAX:
-                    self._take_over(line, self._streams[used].pace.last_ts)
+            pace = self._streams[used].pace
+            explained = row.ts_recv <= pace.last_ts or pace.good_until(row.ts_recv) > pace.last_ts
+            self._waiting[line].append(row)
+            if hole is None and explained:
                 return
-            self._take_over(line, hole.start)
-        self._used = line
-        self._write(row)
+            self._fill(pace.last_ts if hole is None else hole.start, None)
+            self._used = line
+        else:
+            self._used = line
+            self._write(row)
         good = self._streams[line].pace.last_ts
         for waiting in self._waiting:
             while waiting and waiting[0].ts_recv <= good:
@@ -92,10 +91,6 @@ class _Plain:
         """Nothing more will come."""
         if self._used is not None and (hole := self._streams[self._used].hole) is not None:
             self._fill(hole.start, None)
-
-    def _take_over(self, line: int, since: int) -> None:
-        self._fill(since, None)
-        self._used = line
 
     def _fill(self, start: int, end: int | None) -> None:
         """Write what the first line that has something received in a hole."""
@@ -139,7 +134,7 @@ class Lines:
         conn = f"{name}/{record.conn}" if record.conn else name
         self._normalizers[line].feed(msgspec.structs.replace(record, pos=pos, conn=conn))
         if record.kind is Kind.EVENT:
-            self._settle()
+            self._settle(pos, record.ts_recv)
         self._unpacked += 1
         if self._unpacked == BLOCK_RECORDS:
             self._unpacked = 0
@@ -221,10 +216,11 @@ class Lines:
         topic = self._venue.topic(*key)
         return [normalizer.stream(topic) for normalizer in self._normalizers]
 
-    def _settle(self) -> None:
+    def _settle(self, pos: int, ts_recv: int) -> None:
         """A line may be known to be lost by now: what waited for it goes on."""
         for chain in self._chains.values():
             if chain.blocked:
+                chain.now = pos, ts_recv
                 chain.settle()
 
     def _unequal(self) -> None:
