@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeAlias, TypeVar
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,7 +29,9 @@ from bookreel.replay.selection import EVENT_TABLES, Selection
 from bookreel.replay.source import Source
 from bookreel.replay.stream import Events, LineStream, Stream
 from bookreel.replay.times import Interval, Time, to_interval, to_ns
+from bookreel.storage.answer import Answer
 from bookreel.storage.contents import Contents, book_depth
+from bookreel.storage.digests import Digests
 from bookreel.storage.errors import FileGone
 from bookreel.storage.query import Database, tables_needed
 from bookreel.storage.scan import Scanner
@@ -63,8 +64,8 @@ class Archive:
     def __init__(self, path: Path | str, *, verify_on_read: bool = False) -> None:
         self.path = Path(path)
         self._tail = Tail(self.path)
-        self._verify_on_read = verify_on_read
-        self._scanner = Scanner()
+        self._digests = Digests() if verify_on_read else None
+        self._scanner = Scanner(self._digests)
         self._gaps: dict[str, list[Gap]] = {}
 
     def __enter__(self) -> Archive:
@@ -84,7 +85,7 @@ class Archive:
     @cached_property
     def _database(self) -> Database:
         """Made when SQL is first asked for: that takes longer than finding a book."""
-        return Database(self.path, verify_on_read=self._verify_on_read)
+        return Database(self.path, digests=self._digests)
 
     def symbols(self) -> list[str]:
         """Symbols that have at least one stream."""
@@ -108,11 +109,9 @@ class Archive:
         found: pa.Table = self.sql("FROM coverage(?)", [symbol]).to_arrow_table()
         return found
 
-    def sql(
-        self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None
-    ) -> duckdb.DuckDBPyRelation:
-        """The relation of one reading statement over the tables, the view ``bars`` and the macros. Raises
-        ``QueryError``.
+    def sql(self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Answer:
+        """The relation of one reading statement over the tables, the view ``bars`` and the macros: all that a
+        ``duckdb.DuckDBPyRelation`` has. Raises ``QueryError`` and ``CorruptFile``, also when rows are fetched.
         """
         return self._steady(lambda: self._database.run(self._tail.look(tables_needed(query)), query, params))
 
@@ -269,7 +268,7 @@ class Archive:
         )
         for symbol in sorted(selection.symbols or ()):
             self._steady(lambda name=symbol: self._known(self._tail.look(), name))  # type: ignore[misc]
-        return Source(self.path, selection)
+        return Source(self.path, selection, verify_on_read=self._digests is not None)
 
     def _steady(self, answer: Callable[[], _T]) -> _T:
         """An answer, looked for again where a day was compacted while its old files were still to be read."""

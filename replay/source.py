@@ -11,6 +11,7 @@ from bookreel.replay.pages import Form, Pages
 from bookreel.replay.selection import Selection
 from bookreel.replay.sweep import Sweep
 from bookreel.replay.tokens import Place, Tokens
+from bookreel.storage.digests import Digests
 from bookreel.storage.scan import Scanner
 from bookreel.storage.tail import Tail
 
@@ -22,10 +23,15 @@ _T = TypeVar("_T")
 class Source:
     """A selection of an archive."""
 
-    def __init__(self, root: Path, selection: Selection) -> None:
+    def __init__(self, root: Path, selection: Selection, *, verify_on_read: bool = False) -> None:
         self.root = root
+        self._verify_on_read = verify_on_read
         self.selection = selection
         self.tokens = Tokens(root, selection)
+
+    def scanner(self) -> Scanner:
+        """What reads sealed files, of the caller's own; it looks at their digests if the archive was opened so."""
+        return Scanner(Digests() if self._verify_on_read else None)
 
     def place(self, after: str | None) -> Place:
         """Where to begin: at a token (raises BadToken), or at the beginning of the range."""

@@ -22,7 +22,6 @@ from bookreel.replay.pages import Form, Page, Pages
 from bookreel.replay.source import Source
 from bookreel.replay.times import Time, to_ns
 from bookreel.replay.tokens import Place, Tokens
-from bookreel.storage.scan import Scanner
 from bookreel.storage.tail import Tail
 
 __all__ = ["POLL_S", "Events", "LineStream", "Replay", "Stream"]
@@ -103,7 +102,7 @@ class Replay(Generic[_T]):
         self._form = form
         self._follow = follow
         # Its own: what others of this archive read goes on in their threads.
-        self._scanner = Scanner()
+        self._scanner = source.scanner()
         self._tail = Tail(source.root)
         self._reading = threading.Lock()
         self._arrived: tuple[Pages[_T], Page[_T] | None] | None = None

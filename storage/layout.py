@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import msgspec
 from bookreel.storage.disk import Disk, write_whole
 from bookreel.storage.errors import NotAnArchive, UnknownFormat
 
-__all__ = ["FORMAT", "Layout", "Meta", "check_free", "create_archive", "read_meta"]
+__all__ = ["FORMAT", "Layout", "Meta", "check_free", "create_archive", "is_canonical", "read_meta"]
 
 FORMAT: Final = 1
 """The archive format that this version writes, and the newest that it reads."""
@@ -19,7 +20,7 @@ FORMAT: Final = 1
 _META_LIMIT: Final = 64 * 1024
 
 
-class Meta(msgspec.Struct, frozen=True, kw_only=True):
+class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Content of ``archive.json``, written once.
 
     ``venue``: the first one recorded here; records name their line, so further ones may follow.
@@ -31,6 +32,12 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     venue: str
     created_ns: int
     id: str = "0" * 16
+    sha256: str = ""
+    """Of the same without this field; empty in archives made before it was there."""
+
+    def digest(self) -> str:
+        """What ``sha256`` must be."""
+        return sha256(msgspec.json.encode(msgspec.structs.replace(self, sha256=""))).hexdigest()
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -110,6 +117,19 @@ class Layout(msgspec.Struct, frozen=True):
         return self.state / f"{segment}.state"
 
 
+def is_canonical(archive: Path, disk: Disk) -> bool:
+    """Whether ``archive.json`` is byte for byte what a recorder writes: also in what no reader looks at."""
+    file = disk.open(Layout(archive).meta)
+    try:
+        return file.read(0, _META_LIMIT) == _content(read_meta(archive, disk))
+    finally:
+        file.close()
+
+
+def _content(meta: Meta) -> bytes:
+    return msgspec.json.encode(meta) + b"\n"
+
+
 def read_meta(archive: Path, disk: Disk) -> Meta:
     """What ``archive.json`` says. Raises NotAnArchive, UnknownFormat."""
     path = Layout(archive).meta
@@ -125,7 +145,10 @@ def read_meta(archive: Path, disk: Disk) -> Meta:
         form = msgspec.json.decode(content, type=_Form).format
         if form > FORMAT:
             raise UnknownFormat(path, form, FORMAT)
-        return msgspec.json.decode(content, type=Meta)
+        meta = msgspec.json.decode(content, type=Meta)
+        if meta.sha256 and meta.sha256 != meta.digest():
+            raise NotAnArchive(archive, "its archive.json is not what was written")
+        return meta
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotAnArchive(archive, f"its archive.json cannot be read ({error})") from error
 
@@ -150,7 +173,8 @@ def create_archive(
     identity = secrets.token_bytes(8) if archive_id is None else archive_id
     assert len(identity) == 8, "an archive's id has 8 bytes"
     meta = Meta(format=FORMAT, venue=venue, created_ns=created_ns, id=identity.hex())
-    write_whole(disk, layout.meta, msgspec.json.encode(meta) + b"\n")
+    meta = msgspec.structs.replace(meta, sha256=meta.digest())
+    write_whole(disk, layout.meta, _content(meta))
     return meta
 
 

@@ -12,6 +12,7 @@ never changed back, and no name in it ever gets a second content.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -31,13 +32,19 @@ __all__ = [
     "Manifest",
     "SegmentEntry",
     "encode_entry",
+    "read_entry",
 ]
 
-MANIFEST_FORMAT: Final = 1
-"""The format of entries that this version writes, and the newest that it reads."""
+MANIFEST_FORMAT: Final = 2
+"""The format of entries that this version writes, and the newest that it reads. Since 2 an entry ends with its own
+digest: a bound or a count that is off by one flipped bit would hide rows.
+"""
 
 _SUFFIX: Final = ".json"
 _READ_BYTES: Final = 1 << 20
+_END: Final = b"\n}"
+_DIGEST: Final = b',\n "sha256": "'
+"""The last key: the digest of all before it."""
 
 _Entry = TypeVar("_Entry", "SegmentEntry", "DayEntry")
 
@@ -135,7 +142,8 @@ class Day(msgspec.Struct, frozen=True):
 
 def encode_entry(entry: SegmentEntry | DayEntry) -> bytes:
     """An entry as its file holds it: JSON for people, the same bytes for the same entry."""
-    return msgspec.json.format(msgspec.json.encode(entry), indent=1) + b"\n"
+    body = msgspec.json.format(msgspec.json.encode(entry), indent=1).removesuffix(_END)
+    return body + _DIGEST + sha256(body).hexdigest().encode() + b'"' + _END + b"\n"
 
 
 class Manifest:
@@ -162,7 +170,7 @@ class Manifest:
         days = _read_days(layout, disk, {} if known is None else known.days)
         old = {} if known is None else {entry.segment: entry for entry in known.segments}
         entries = [
-            old.get(name.removesuffix(_SUFFIX)) or _read_entry(folder / name, disk)
+            old.get(name.removesuffix(_SUFFIX)) or read_entry(folder / name, disk)
             for name in disk.names(folder)
             if name.endswith(_SUFFIX)
         ]
@@ -295,7 +303,8 @@ def _is_switched(layout: Layout, disk: Disk, entry: DayEntry) -> bool:
     return {Path(path).name for path in fresh} <= names
 
 
-def _read_entry(path: Path, disk: Disk) -> SegmentEntry:
+def read_entry(path: Path, disk: Disk) -> SegmentEntry:
+    """The entry in one file. Raises :class:`CorruptManifest`, UnknownFormat."""
     entry = _decode(path, disk, SegmentEntry)
     if entry.segment != path.name.removesuffix(_SUFFIX):
         raise CorruptManifest(path, f"it is the entry of segment {entry.segment}")
@@ -312,6 +321,9 @@ def _decode(path: Path, disk: Disk, kind: type[_Entry]) -> _Entry:
         form = msgspec.json.decode(content, type=_Form).format
         if form > MANIFEST_FORMAT:
             raise UnknownFormat(path, form, MANIFEST_FORMAT)
+        body, found, digest = content.rpartition(_DIGEST)
+        if (found or form != 1) and digest != sha256(body).hexdigest().encode() + b'"' + _END + b"\n":
+            raise CorruptManifest(path, "its content is not what was written")
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptManifest(path, str(error)) from error

@@ -7,9 +7,9 @@ it cannot write.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,10 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from bookreel.storage.answer import Answer
 from bookreel.storage.contents import STREAMS, Contents, stream_rows
-from bookreel.storage.errors import CorruptFile, FileGone, QueryError
+from bookreel.storage.digests import Digests
+from bookreel.storage.errors import CorruptFile, FileGone, QueryError, StorageError
 from bookreel.storage.schema import TABLES, TIME
 from bookreel.storage.tail import Tail
 
@@ -94,11 +96,15 @@ def open_views(archive: Path | str, tables: Collection[str] | None = None) -> du
 class Database:
     """An in-memory DuckDB that can see one archive. Each :meth:`view` is a connection with views of its own.
 
-    ``verify_on_read``: check a sealed file's digest before the first query that uses it.
+    ``verify_on_read``: check a sealed file's digest before the first query that uses it; giving ``digests``, which
+    are checked against and added to, implies it.
     """
 
-    def __init__(self, archive: Path, *, verify_on_read: bool = False) -> None:
-        self._verified: set[str] | None = set() if verify_on_read else None
+    def __init__(
+        self, archive: Path, *, verify_on_read: bool = False, digests: Digests | None = None
+    ) -> None:
+        self._digests = Digests() if digests is None else digests
+        self._verify_on_read = verify_on_read or digests is not None
         self._con = duckdb.connect(":memory:")
         for table, schema in (TABLES | _OWN).items():
             self._con.register("_empty", schema.empty_table())
@@ -139,28 +145,27 @@ class Database:
 
     def run(
         self, contents: Contents, statement: str, params: Mapping[str, Any] | Sequence[Any] | None = None
-    ) -> duckdb.DuckDBPyRelation:
-        """The relation of one reading statement. Raises :class:`QueryError`.
-
-        It is lazy: an error of the data itself, such as a cast that fails, comes up as ``duckdb.Error``
-        when rows are fetched.
+    ) -> Answer:
+        """The relation of one reading statement. Raises :class:`QueryError`, :class:`CorruptFile`; as it is lazy,
+        some of them when rows are fetched.
         """
         check_reading(self._con, statement)
-        con = self.view(contents, names_needed(statement))
+        names = names_needed(statement)
+        con = self.view(contents, names)
         try:
             relation = con.sql(statement, params=params)
         except duckdb.Error as error:
             raise query_error(error) from error
         if relation is None:
             raise QueryError("the statement gives no rows", "write one SELECT")
-        return relation
+        return Answer(relation, partial(_explain, contents, names))
 
     def _show(self, con: duckdb.DuckDBPyConnection, contents: Contents, table: str) -> None:
         """Put the table's rows in front of the empty one of that name."""
         schema = TABLES[table]
-        if self._verified is not None:
+        if self._verify_on_read:
             for entry in contents.files.get(table, ()):
-                _check_digest(contents.root / entry.path, entry.sha256, self._verified)
+                self._digests.check(contents.root / entry.path, entry.sha256)
         con.register(f"_tail_{table}", contents.tail.get(table, schema.empty_table()))
         # A bare column name would be taken for a parameter where a macro that has one called so reads the
         # view.
@@ -174,8 +179,7 @@ class Database:
             con.execute(f"CREATE TEMP VIEW {table} AS {' UNION ALL '.join(parts)}")
         except duckdb.Error:
             # A file without a readable footer, or that is not there, is named; anything else is a bug.
-            for entry in contents.files.get(table, ()):
-                _check_digest(contents.root / entry.path, entry.sha256, set())
+            _blame(contents, (table,))
             raise
 
 
@@ -194,7 +198,24 @@ def check_reading(con: duckdb.DuckDBPyConnection, statement: str) -> None:
         )
 
 
-def query_error(error: duckdb.Error) -> QueryError:
+def _explain(contents: Contents, names: Iterable[str], error: Exception) -> StorageError:
+    """What an error while rows were fetched means: a file of these tables that is damaged, or else the statement."""
+    try:
+        _blame(contents, TABLES.keys() & set(names))
+    except (CorruptFile, FileGone) as damaged:
+        return damaged
+    return query_error(error)
+
+
+def _blame(contents: Contents, tables: Iterable[str]) -> None:
+    """Raise :class:`CorruptFile` for the first file of these tables that is not what was written."""
+    digests = Digests()
+    for table in tables:
+        for entry in contents.files.get(table, ()):
+            digests.check(contents.root / entry.path, entry.sha256)
+
+
+def query_error(error: Exception) -> QueryError:
     """DuckDB's complaint, with near names where it has none."""
     text = str(error)
     if "Did you mean" in text or "Candidate bindings" in text:
@@ -205,18 +226,3 @@ def query_error(error: duckdb.Error) -> QueryError:
         near = difflib.get_close_matches(match[1].lower(), public, n=3) or public
         hint = f"there are {', '.join(near)}"
     return QueryError(text, hint)
-
-
-def _check_digest(path: Path, sha256: str, known: set[str]) -> None:
-    if str(path) in known:
-        return
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise FileGone(path) from error
-    except OSError as error:
-        raise CorruptFile(path, f"cannot be read: {error.strerror}") from error
-    if found != sha256:
-        raise CorruptFile(path, "its SHA-256 is not that of the manifest")
-    known.add(str(path))

@@ -20,8 +20,9 @@ import msgspec
 
 from bookreel.storage.codec import HEADER
 from bookreel.storage.disk import Disk, Lock
-from bookreel.storage.errors import ArchiveOwned, NotAnArchive
+from bookreel.storage.errors import ArchiveOwned
 from bookreel.storage.layout import Layout, Meta, check_free, create_archive, read_meta
+from bookreel.storage.manifest import read_entry
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 
@@ -50,12 +51,6 @@ class _Owner(msgspec.Struct, frozen=True):
 
     pid: int
     started_ns: int
-
-
-class _Sealed(msgspec.Struct, frozen=True):
-    """The one fact of a manifest entry that matters here."""
-
-    last_pos: int
 
 
 def claim(
@@ -190,11 +185,4 @@ def _sealed_positions(layout: Layout, disk: Disk) -> Iterator[int]:
     for name in disk.names(layout.manifest):
         if not name.endswith(".json"):
             continue
-        path = layout.manifest / name
-        file = disk.open(path)
-        try:
-            yield msgspec.json.decode(file.read(0, file.size()), type=_Sealed).last_pos
-        except msgspec.DecodeError as error:
-            raise NotAnArchive(layout.root, f"its manifest entry {name} cannot be read ({error})") from error
-        finally:
-            file.close()
+        yield read_entry(layout.manifest / name, disk).last_pos

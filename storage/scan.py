@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bookreel.storage.contents import Contents
+from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.schema import TABLES
 
@@ -35,6 +36,9 @@ _PIECES_MAX: Final = 8
 
 
 _POS_MAX: Final = (1 << 63) - 1
+
+_DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, OverflowError, MemoryError)
+"""What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length."""
 
 _LAST_TEXT: Final = "\U0010ffff"
 """No symbol comes after it."""
@@ -81,9 +85,14 @@ class _Span(NamedTuple):
 
 
 class Scanner:
-    """Reads rows and remembers footers and the newest row groups. Not for several threads at once."""
+    """Reads rows and remembers footers and the newest row groups. Not for several threads at once.
 
-    def __init__(self) -> None:
+    The checksum of each page that is read is checked. That leaves a file's footer and its pages' headers: with
+    ``digests`` the whole file's digest is, before its first use.
+    """
+
+    def __init__(self, digests: Digests | None = None) -> None:
+        self._digests = digests
         self._footers: OrderedDict[Path, pq.FileMetaData] = OrderedDict()
         self._pieces: OrderedDict[tuple[Path, int, tuple[str, ...]], _Piece] = OrderedDict()
         self._groups_read: OrderedDict[tuple[Path, int, tuple[str, ...]], pa.Table] = OrderedDict()
@@ -104,7 +113,7 @@ class Scanner:
         """The pieces of one sealed file."""
         if not _touches(entry, bounds):
             return
-        path = contents.root / entry.path
+        path = self._path(contents.root, entry)
         names = _with_bounds(columns, TABLES[entry.table].names)
         try:
             groups = self._groups(path, bounds)
@@ -123,17 +132,17 @@ class Scanner:
                     yield _by_position(piece).select(list(columns))
         except FileNotFoundError as error:
             raise FileGone(path) from error
-        except (OSError, pa.ArrowException) as error:
+        except _DAMAGE as error:
             raise CorruptFile(path, str(error)) from error
 
     def groups(self, root: Path, entry: FileEntry) -> list[Group]:
         """The row groups of a file. Raises :class:`CorruptFile`, and FileNotFoundError where it is gone."""
-        path = root / entry.path
+        path = self._path(root, entry)
         try:
             footer = self._footer(path)
         except FileNotFoundError:
             raise
-        except (OSError, pa.ArrowException) as error:
+        except _DAMAGE as error:
             raise CorruptFile(path, str(error)) from error
         places = {footer.schema.column(index).path: index for index in range(len(footer.schema))}
         found = []
@@ -160,13 +169,13 @@ class Scanner:
 
     def read(self, root: Path, group: Group, columns: Sequence[str]) -> pa.Table:
         """Columns of a row group, as they are stored. Raises as :meth:`groups` does."""
-        path = root / group.entry.path
+        path = self._path(root, group.entry)
         try:
-            with pq.ParquetFile(path, metadata=self._footer(path), memory_map=True) as file:
+            with self._open(path) as file:
                 return file.read_row_group(group.number, columns=list(columns), use_threads=False)
         except FileNotFoundError:
             raise
-        except (OSError, pa.ArrowException) as error:
+        except _DAMAGE as error:
             raise CorruptFile(path, str(error)) from error
 
     def between(
@@ -220,6 +229,17 @@ class Scanner:
             found.append(_Span(index, least, greatest, shared))
         return found
 
+    def _path(self, root: Path, entry: FileEntry) -> Path:
+        """Where a file is, looked at if so asked."""
+        path = root / entry.path
+        if self._digests is not None:
+            self._digests.check(path, entry.sha256)
+        return path
+
+    def _open(self, path: Path) -> pq.ParquetFile:
+        footer = self._footer(path)
+        return pq.ParquetFile(path, metadata=footer, memory_map=True, page_checksum_verification=True)
+
     def _footer(self, path: Path) -> pq.FileMetaData:
         footer = self._footers.get(path)
         if footer is None:
@@ -239,7 +259,7 @@ class Scanner:
         key = (path, index, tuple(names))
         piece = self._pieces.pop(key, None)
         if piece is None:
-            with pq.ParquetFile(path, metadata=self._footers[path], memory_map=True) as file:
+            with self._open(path) as file:
                 # In one thread: a row group is too small to be worth waking others, and they may be at work
                 # on the market.
                 piece = _Piece(file.read_row_group(index, columns=names, use_threads=False))

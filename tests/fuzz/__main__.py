@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tests.fuzz.corruption import checkpoints, make_archive, million, sealed_bytes, segment_damage, side_files
 from tests.fuzz.frames import FRAMES, Finding, Outcome, episode
 
 __all__ = ["command"]
@@ -27,8 +30,11 @@ _SHOWN: Final = 20
 @click.option("--jobs", default=2, show_default=True, help="Processes.")
 @click.option("--size", default=10_000_000, show_default=True, help="Spoiled frames in all; 0: none.")
 @click.option("--frames", default=FRAMES, show_default=True, help="Spoiled frames of one recorder.")
+@click.option(
+    "--damage", default=1, show_default=True, help="Every so many bits and bytes of stored files are flipped."
+)
 @click.option("--episode", "number", type=int, help="Only this one: what repeats a finding.")
-def command(seed: int, jobs: int, size: int, frames: int, number: int | None) -> None:
+def command(seed: int, jobs: int, size: int, frames: int, damage: int, number: int | None) -> None:
     """Feed the recorder hostile frames. Exit code 1 if anything is found."""
     begun = time.perf_counter()
     figures: dict[str, Any] = {}
@@ -36,6 +42,12 @@ def command(seed: int, jobs: int, size: int, frames: int, number: int | None) ->
     numbers = range(-(-size // frames)) if number is None else range(number, number + 1)
     if numbers:
         figures, findings = _frames(seed, frames, numbers, jobs)
+    if number is None:
+        more, wrong = _corruption(jobs, damage)
+        figures |= more
+        findings += [
+            Finding("corruption", "a flipped bit", text, "python -m tests.fuzz --size 0") for text in wrong
+        ]
     figures["seconds"] = round(time.perf_counter() - begun, 1)
     for name, value in figures.items():
         click.echo(f"{name:<40} {value:>14,}" if isinstance(value, int) else f"{name:<40} {value:>14}")
@@ -94,6 +106,34 @@ def _frames(seed: int, frames: int, numbers: range, jobs: int) -> tuple[dict[str
         "us of CPU a frame, all in": round(total.cpu_ns / 1e3 / max(taken, 1), 1),
     }
     return figures, total.findings
+
+
+def _corruption(jobs: int, step: int) -> tuple[dict[str, Any], list[str]]:
+    """Damage to stored files, and what was not noticed."""
+    figures: dict[str, Any] = {}
+    wrong: list[str] = []
+    with ProcessPoolExecutor(jobs) as pool:
+        shares = [pool.submit(segment_damage, step, (part, jobs)) for part in range(jobs)]
+        with tempfile.TemporaryDirectory(prefix="bookreel-fuzz-") as folder:
+            archive = make_archive(Path(folder) / "archive")
+            size = sum(path.stat().st_size for path in archive.rglob("*.parquet"))
+            sealed = sealed_bytes(archive, step, 200)
+            beside = side_files(archive, step) + checkpoints(archive, 64 * step)
+        parts = [share.result() for share in shares]
+    for name in ("bits", "cuts", "blocks"):
+        figures[f"segment {name} tried"] = sum(part[name].cases for part in parts)
+        figures[f"segment {name}: silently wrong"] = sum(len(part[name].wrong) for part in parts)
+        figures[f"segment {name}: most records lost"] = max(part[name].worst for part in parts)
+        wrong += [text for part in parts for text in part[name].wrong]
+    figures["records lost of 1,000,000 by 1 bit"] = million(1_000_000 // step)
+    figures["bytes of sealed files"] = size
+    figures |= {
+        f"sealed: {key}": value for key, value in msgspec.structs.asdict(sealed).items() if key != "wrong"
+    }
+    wrong += sealed.wrong
+    figures |= beside
+    wrong += [f"{key}: {count}" for key, count in beside.items() if "silently" in key or "not named" in key]
+    return figures, wrong
 
 
 def _spread(tasks: list[tuple[int, int, int]], jobs: int) -> Iterator[Outcome]:

@@ -26,6 +26,7 @@ from bookreel.storage.errors import (
     UnknownFormat,
 )
 from bookreel.storage.journal import Journal, JournalOptions, is_recording
+from bookreel.storage.manifest import MANIFEST_FORMAT, CorruptManifest, SegmentEntry, encode_entry
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
 
@@ -419,12 +420,26 @@ def test_positions_go_on_above_what_was_sealed_and_removed(tmp_path: Path) -> No
     with Journal.open(tmp_path, "huobi", clock=SystemClock(), options=MANUAL) as journal:
         append(journal, 1)
     list_segments(tmp_path)[0].path.unlink()
-    (tmp_path / "manifest" / "0000000000000001.json").write_text('{"last_pos": 41, "files": []}')
+    entry = SegmentEntry(
+        format=MANIFEST_FORMAT,
+        segment="0000000000000001",
+        first_pos=1,
+        last_pos=41,
+        records=41,
+        ts_min=None,
+        ts_max=None,
+        files=[],
+        state="",
+        state_sha256="",
+        counts={},
+        damage=[],
+    )
+    (tmp_path / "manifest" / "0000000000000001.json").write_bytes(encode_entry(entry))
     (tmp_path / "manifest" / "0000000000000001.json.new").write_text("{")
     with Journal.open(tmp_path, "huobi", clock=SystemClock(), options=MANUAL) as journal:
         assert append(journal, 2) == 42
     (tmp_path / "manifest" / "0000000000000002.json").write_text("{}")
-    with pytest.raises(NotAnArchive, match=r"0000000000000002\.json"):
+    with pytest.raises(CorruptManifest, match=r"0000000000000002\.json"):
         Journal.open(tmp_path, "huobi", clock=SystemClock())
 
 

@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from bookreel.storage.errors import UnknownFormat
-from bookreel.storage.manifest import CorruptManifest, FileEntry, Manifest, SegmentEntry, encode_entry
+from bookreel.storage.manifest import (
+    MANIFEST_FORMAT,
+    CorruptManifest,
+    FileEntry,
+    Manifest,
+    SegmentEntry,
+    encode_entry,
+)
 from bookreel.storage.segment import Damage
 
 
@@ -91,7 +98,7 @@ def test_a_damaged_entry_is_an_error_that_names_it(tmp_path: Path, content: byte
 
 
 def test_an_entry_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, segment_entry(1, format=2))
+    write(tmp_path, segment_entry(1, format=MANIFEST_FORMAT + 1))
     with pytest.raises(UnknownFormat):
         Manifest.load(tmp_path)
 
