@@ -127,7 +127,7 @@ def _escaped(column: Any) -> Any:
     """Texts as they stand between the quotes of JSON."""
     text: Any = pc.replace_substring(pc.replace_substring(column, "\\", "\\\\"), '"', '\\"')
     # What is not plain is left to the encoder: control characters, and what is not ASCII.
-    odd: Any = pc.fill_null(pc.invert(pc.ascii_is_printable(column)), False)
+    odd: Any = pc.fill_null(pc.invert(pc.ascii_is_printable(column)), pa.scalar(False))
     if pc.any(odd).as_py():
         further = [_ENCODER.encode(value).decode()[1:-1] for value in column.filter(odd).to_pylist()]
         text = pc.replace_with_mask(text, odd, pa.array(further, text.type))

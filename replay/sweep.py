@@ -58,7 +58,7 @@ _TRIES: Final = 20
 _WAIT_NS: Final = 3_600_000_000_000
 """No delta waits longer for its snapshot."""
 
-_CLOSING: Final = [(name, "ascending") for name in ("symbol", "feed", "start")]
+_CLOSING: Final[Any] = [(name, "ascending") for name in ("symbol", "feed", "start")]
 
 _SEVERAL_SYMBOLS: Final = frozenset({"gaps", "instruments"})
 """Tables of which one record can make rows of several symbols, which then are in their order."""
