@@ -30,9 +30,20 @@ from bookreel.ingest.tape import Tape
 from bookreel.ingest.watch import Finding, HealthSettings, Pace
 from bookreel.ingest.witness import Witnesses
 from bookreel.storage.errors import StorageError
+from bookreel.storage.lines import REQUESTS_MAX
 from bookreel.storage.shedding import Victim
 from bookreel.venues.errors import VenueError
-from bookreel.venues.message import Ack, Data, Heartbeat, Message, Refusal, Reply, Topic, Venue
+from bookreel.venues.message import (
+    Ack,
+    Data,
+    Heartbeat,
+    Message,
+    Refusal,
+    Reply,
+    RequestId,
+    Topic,
+    Venue,
+)
 
 __all__ = ["Dialogue"]
 
@@ -46,8 +57,6 @@ delta is useless.
 """
 _SOONEST_NS: Final = 20 * _MS
 """Between two checks."""
-_ISSUED_MAX: Final = 1024
-"""Requests remembered for answers that come late, or twice."""
 _FIRST_AUDIT_NS: Final = 5 * _S
 """An archive that goes on may know newer numbers than the first snapshot has, and then needs a second one."""
 
@@ -113,7 +122,7 @@ class Dialogue:
         one that was shed what that cost.
         """
         # What was asked, by request id, oldest forgotten first.
-        self._issued: dict[str, str] = {}
+        self._issued: dict[RequestId, str] = {}
         self._last_pulled: Outgoing | None = None
         self._unreadable = 0
         self._unaskable: set[str] = set()
@@ -254,6 +263,7 @@ class Dialogue:
     def _acked(self, ack: Ack, wall: int, mono: int) -> None:
         topic = ack.topic
         self._pacer.answered(ack.request_id)
+        self._issued.pop(ack.request_id, None)
         if topic.text not in self._topics:
             return
         book = self._books.get(topic.text)
@@ -278,8 +288,9 @@ class Dialogue:
     def _replied(self, reply: Reply, pos: int, wall: int, mono: int) -> None:
         name = reply.topic.text
         self._pacer.answered(reply.request_id)
-        # A late answer, or a second one, may still be of use; one to another question is not this topic's.
-        if self._issued.get(str(reply.request_id)) != name:
+        # A late answer, or a second one, is judged by its numbers; one to another question is not this topic's.
+        # The archive is made by the same rule.
+        if self._issued.pop(reply.request_id, name) != name:
             self._stats.foreign += 1
             return
         self._act(self._inquiry.replied(reply, wall, mono), mono)
@@ -301,6 +312,7 @@ class Dialogue:
         if reason == "busy":
             self._pacer.complaint(mono + _BUSY_PAUSE_NS)
         asked = self._pacer.answered(refusal.request_id)
+        self._issued.pop(refusal.request_id, None)
         if asked is None:
             _log.warning(
                 "refusal of nothing known: line=%s code=%s text=%s", self._conn, refusal.code, refusal.text
@@ -382,10 +394,9 @@ class Dialogue:
             make = {"sub": self._venue.sub, "unsub": self._venue.unsub, "req": self._venue.req}[out.verb]
             self._stats.sent[out.verb] += 1
             self._last_pulled = out
-            if out.verb == "req":
-                self._issued[out.request_id] = topic.text
-                if len(self._issued) > _ISSUED_MAX:
-                    del self._issued[next(iter(self._issued))]
+            self._issued[out.request_id] = topic.text
+            if len(self._issued) > REQUESTS_MAX:
+                del self._issued[next(iter(self._issued))]
             return self._sent(make(topic, out.request_id))
         return None
 

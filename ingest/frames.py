@@ -21,7 +21,7 @@ _LEARNED_MAX: Final = 65_536
 
 
 class FrameReader:
-    """Reads the frames of one connection. All methods but :meth:`ping_value` raise ``VenueError``."""
+    """Reads the frames of one connection. :meth:`read` raises ``VenueError``."""
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
@@ -46,11 +46,23 @@ class FrameReader:
             self._topics[prefix] = topic
 
     def events(self, payload: bytes | None) -> list[Event]:
-        """What a push that was kept as received says; nothing where there is none."""
+        """What a push that was kept as received says; nothing where there is none, or where it cannot be read: of a
+        push whose kind was learned that is found out only here.
+        """
         if not payload:
             return []
-        message = self._venue.decode(self._venue.plain(payload))
+        try:
+            message = self._venue.decode(self._venue.plain(payload))
+        except VenueError:
+            return []
         return message.events if isinstance(message, Data) else []
+
+    def text(self, payload: bytes) -> bytes | None:
+        """The text of a push that was kept as received; None where it cannot be had."""
+        try:
+            return self._venue.plain(payload)
+        except VenueError:
+            return None
 
     def ping_value(self, frame: bytes | str) -> int | None:
         """The value of a ping; None for anything else, readable or not."""

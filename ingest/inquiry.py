@@ -143,7 +143,7 @@ class Inquiry:
         if before is None:
             # Nothing was ever said, so this may as well be the first push.
             return self._answered(name, mono, wall, newer=False)
-        if self._venue.plain(before) == text:
+        if before == text or self._reader.text(before) == text:
             stats.verbatim += 1
             is_newer = False
         else:

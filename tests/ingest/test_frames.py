@@ -100,3 +100,11 @@ def test_what_is_written_in_ever_new_ways_is_not_learned() -> None:
 def test_half_a_surrogate_pair_is_unreadable() -> None:
     with pytest.raises(DecodeError):
         FrameReader(Huobi()).read('{"ping":1,"x":"\ud800"}')
+
+
+def test_a_kept_push_that_cannot_be_read_says_nothing() -> None:
+    reader = FrameReader(Huobi())
+    assert reader.events(b'{"ch":"market.btcusdt.bbo","ts":1,"tick":{"seqId":1e400}}') == []
+    assert reader.events(b"\x1f\x8bno") == []
+    assert reader.text(b"\x1f\x8bno") is None
+    assert reader.text(b"{}") == b"{}"
