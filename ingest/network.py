@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import aiohttp
@@ -134,7 +135,8 @@ class AioNetwork:
                     max_msg_size=self._max_frame_bytes,
                 )
         except aiohttp.WSServerHandshakeError as error:
-            wait = _seconds(error.headers.get("Retry-After") if error.headers else None)
+            headers: Mapping[str, str] = error.headers or {}
+            wait = _seconds(headers.get("Retry-After"), headers.get("Date"))
             raise ConnectFailed(
                 url, f"HTTP status {error.status}", status=error.status, retry_after=wait
             ) from error
@@ -180,9 +182,14 @@ def _keep_alive(raw: socket.socket) -> None:
                 raw.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _seconds(text: str | None) -> float | None:
-    """A Retry-After header given in seconds; the form with a date is left to the normal delays."""
+def _seconds(text: str | None, date: str | None) -> float | None:
+    """A Retry-After header: seconds, or a date, which counts from the server's own ``date``."""
     try:
         return max(0.0, float(text)) if text else None
     except ValueError:
+        pass
+    try:
+        until, now = parsedate_to_datetime(text or ""), parsedate_to_datetime(date or "")
+        return max(0.0, (until - now).total_seconds())
+    except (TypeError, ValueError):
         return None

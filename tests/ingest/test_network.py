@@ -88,11 +88,12 @@ def test_a_cut_and_a_frame_too_large_are_disconnects() -> None:
 
 def test_refused_connections_tell_status_and_pause() -> None:
     async def handler(request: web.Request) -> web.Response:
-        return web.Response(status=429, headers={"Retry-After": request.query["wait"]})
+        date = "Wed, 21 Oct 2026 07:27:30 GMT"
+        return web.Response(status=429, headers={"Retry-After": request.query["wait"], "Date": date})
 
     async def talk(address: str) -> None:
         network = AioNetwork()
-        for wait, told in (("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None)):
+        for wait, told in (("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 30.0), ("soon", None)):
             with pytest.raises(ConnectFailed) as caught:
                 await network.connect(f"ws://{address}/ws?wait={wait}")
             assert (caught.value.status, caught.value.retry_after) == (429, told)
