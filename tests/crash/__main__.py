@@ -20,6 +20,7 @@ from tests.crash.tasks import PARTS, Task, begin, run
 _FIGURES: Final = Path("build/reliability/crash.json")
 _STATES_A_TASK: Final = 20_000
 _POINTS_PARTS: Final = 60
+_OVERLOAD_S: Final = 40
 _SHOWN_FAILURES: Final = 20
 
 
@@ -57,6 +58,8 @@ def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int 
         yield "acknowledged records looked for in them", losses.checked
         yield "oldest record lost, ms", round(losses.oldest_ns / 1e6, 1)
         yield "of which the disk kept it waiting, ms", round(losses.waited_ns / 1e6, 1)
+    for part in ("full", "overload"):
+        yield from results.get(part, {}).items()
     yield "violations", failures
 
 
@@ -70,6 +73,7 @@ def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int 
 @click.option("--races", default=1_000, show_default=True, help="Start races for one archive.")
 @click.option("--shutdowns", default=60, show_default=True, help="Whole recorders to end under load.")
 @click.option("--states", default=2_000_000, show_default=True, help="States of the disk after a power loss.")
+@click.option("--full", default=500, show_default=True, help="Disks to fill up while a recorder writes.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts.")
 def main(
     seed: int,
@@ -79,6 +83,7 @@ def main(
     races: int,
     shutdowns: int,
     states: int,
+    full: int,
     parts: tuple[str, ...],
 ) -> None:
     """Kill the recorder, the sealer and the power at every point, and recover."""
@@ -90,6 +95,8 @@ def main(
         "shutdowns": _pieces("shutdowns", shutdowns, 10, seed),
         "points": [Task("points", (part, _POINTS_PARTS)) for part in range(_POINTS_PARTS)],
         "power": _pieces("power", states, _STATES_A_TASK, seed * 1_000_000),
+        "full": _pieces("full", full, 50, seed),
+        "overload": [Task("overload", (_OVERLOAD_S,))],
     }
     tasks = [task for part in PARTS if part in chosen for task in every[part]]
     results: dict[str, Any] = {}

@@ -19,8 +19,8 @@ class Task(NamedTuple):
     @property
     def again(self) -> str:
         """The command that repeats it."""
-        if self.part == "points":
-            return "python -m tests.crash --part points"
+        if self.part in ("points", "overload"):
+            return f"python -m tests.crash --part {self.part}"
         size = {"power": "states"}.get(self.part, self.part)
         return (
             f"python -m tests.crash --part {self.part} --seed {self.numbers[-1]} --{size} {self.numbers[0]}"
@@ -34,6 +34,8 @@ PARTS: Final = {
     "shutdowns": ("tests.crash.shutdown", "shut_down"),
     "points": ("tests.crash.points", "disturb_some"),
     "power": ("tests.crash.power", "lose_power_often"),
+    "full": ("tests.crash.diskfull", "run"),
+    "overload": ("tests.crash.overload", "run"),
 }
 """Module and function of each part, in the order in which they are run. A process loads a part only when its turn
 comes: the first ones fork, which takes longer the more is loaded.
