@@ -21,7 +21,7 @@ WS = "wss://exchange/ws"
 
 def play(scene: Scene) -> Any:
     async def main(clock: VirtualClock) -> Any:
-        engine = Engine(ExchangeConfig(symbols=("btcusdt",), half_open_s=5.0), clock)
+        engine = Engine(ExchangeConfig(symbols=("btcusdt",), half_open_s=5.0, ping_s=1000.0), clock)
         engine.start()
         try:
             return await scene(engine, SimNetwork(engine, random.Random(1)))
