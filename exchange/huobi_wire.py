@@ -99,4 +99,4 @@ def _id(request_id: RequestId) -> str:
 
 def gzip_frame(text: str) -> bytes:
     """A frame's payload: one complete gzip member."""
-    return igzip.compress(text.encode(), 1)
+    return igzip.compress(text.encode(), 1, mtime=0)
