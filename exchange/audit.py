@@ -58,7 +58,7 @@ SHARED_HOLES: Final = {
     "silence": frozenset({"silence"}),
     "broken_gzip": frozenset({"decode_error"}),
     "broken_json": frozenset({"decode_error"}),
-    "shed": frozenset({"shed"}),
+    "shed": frozenset({"shed", "disk_full"}),
 }
 """Faults of one stream that may cost its neighbours on the socket a hole, and its causes: where too much is silent
 the recorder connects anew, and a frame too broken to name its topic, or one that was shed, may have been anyone's."""
@@ -70,6 +70,7 @@ HARMLESS: Final = {
     "unanswered": frozenset({"half_open", "silence"}),
     "net_slow": frozenset({"half_open", "silence", "disconnect", "operator"}),
     "stop": frozenset({"operator"}),
+    "disk_full": frozenset({"disk_full", "shed"}),
 }
 """What costs nothing by itself, yet may lead to holes of these causes on its connection, or on all."""
 

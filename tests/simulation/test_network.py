@@ -19,9 +19,9 @@ Scene: TypeAlias = Callable[[Engine, SimNetwork], Awaitable[Any]]
 WS = "wss://exchange/ws"
 
 
-def play(scene: Scene) -> Any:
+def play(scene: Scene, *, ping_s: float = 1000.0) -> Any:
     async def main(clock: VirtualClock) -> Any:
-        engine = Engine(ExchangeConfig(symbols=("btcusdt",), half_open_s=5.0, ping_s=1000.0), clock)
+        engine = Engine(ExchangeConfig(symbols=("btcusdt",), half_open_s=5.0, ping_s=ping_s), clock)
         engine.start()
         try:
             return await scene(engine, SimNetwork(engine, random.Random(1)))
@@ -96,7 +96,7 @@ def test_nothing_comes_through_a_dark_link_and_nobody_is_told() -> None:
                 await link.receive()
         assert not engine.clients, "the exchange gave it up by itself"
 
-    play(scene)
+    play(scene, ping_s=2.0)
 
 
 def test_a_slow_link_brings_all_of_it_late() -> None:
@@ -127,4 +127,4 @@ def test_a_dead_process_leaves_no_connection_and_a_dead_machine_one_that_nobody_
         await asyncio.sleep(60.0)
         assert not engine.clients
 
-    play(scene)
+    play(scene, ping_s=2.0)
