@@ -353,18 +353,22 @@ def sealed_bytes(archive: Path, step: int = 1, duckdb_every: int = 50) -> Sealed
             path.chmod(0o644)
             content = path.read_bytes()
             true = _rows(archive, entry)
+            # A damaged footer can end the process from within pyarrow, so only a digest may let it be read.
+            footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
             for at in range(0, len(content), step):
                 number += 1
                 damaged = bytearray(content)
                 damaged[at] ^= 0xFF if at % 2 else 1 << at % 8
                 path.write_bytes(damaged)
-                _try_file(archive, entry, true, outcome, with_duckdb=number % duckdb_every == 0)
+                _try_file(
+                    archive, entry, true, outcome, pages=at < footer, with_duckdb=number % duckdb_every == 0
+                )
             path.write_bytes(content)
     return outcome
 
 
 def _try_file(
-    archive: Path, entry: FileEntry, true: Any, outcome: SealedDamage, *, with_duckdb: bool
+    archive: Path, entry: FileEntry, true: Any, outcome: SealedDamage, *, pages: bool, with_duckdb: bool
 ) -> None:
     outcome.cases += 1
     where = f"{entry.path} ({hashlib.sha256((archive / entry.path).read_bytes()).hexdigest()[:8]})"
@@ -374,13 +378,13 @@ def _try_file(
         outcome.wrong.append(f"{where} was read although its digest is wrong")
     except CorruptFile:
         pass
-    # Without a look at the digest; in a process of its own that may die would be better, and 30 times as slow.
-    outcome.unchecked += 1
-    try:
-        rows = _rows(archive, entry)
-        outcome.silent += not rows.equals(true)
-    except StorageError:
-        outcome.refused_by_pages += 1
+    if pages:
+        # Without a look at the digest.
+        outcome.unchecked += 1
+        try:
+            outcome.silent += not _rows(archive, entry).equals(true)
+        except StorageError:
+            outcome.refused_by_pages += 1
     if not with_duckdb:
         return
     outcome.duckdb += 1
