@@ -291,10 +291,10 @@ class _Checker:
         bounds = Bounds(since=self._since, until=self._until)
         try:
             pieces = list(self._scanner.scan(contents, "gaps", columns, bounds))
+            may_be_back = self._may_be_back(contents)
         except StorageError as error:
             self._problem("gaps", "gaps", f"they cannot be read: {error}")
             return
-        may_be_back = self._may_be_back(contents)
         for piece in pieces:
             times = [piece[name].cast(pa.int64()).to_pylist() for name in ("start", "end")]
             names = [piece[name].to_pylist() for name in ("symbol", "feed", "cause")]
