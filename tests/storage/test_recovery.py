@@ -130,6 +130,30 @@ def test_an_archive_half_made_is_made_durable_by_the_next_one(folder: str) -> No
         assert state.names(ARCHIVE).count(Layout(ARCHIVE).meta.name) == 1
 
 
+@pytest.mark.parametrize("name", ["archive.json", "0000000000000001.seg"])
+def test_names_found_are_durable_before_anything_is_built_on_them(name: str) -> None:
+    """Died after a file got its name, and before that was durable."""
+    disk = SimDisk()
+    named = False
+
+    def before(operation: str, path: Path) -> None:
+        nonlocal named
+        if named and operation == "sync_folder":
+            raise Crash
+        named = operation == "rename" and path.name == name + ".new"
+
+    disk.before = before
+    with pytest.raises(Crash):
+        journal = journal_on(disk)
+        append(journal, b"1")
+        journal.flush()
+    disk = disk.killed()
+    journal_on(disk)
+    for state in disk.power_losses(100):
+        folder = ARCHIVE if name == "archive.json" else Layout(ARCHIVE).journal
+        assert name in state.names(folder)
+
+
 def test_a_segment_is_not_removed_before_its_entry_is_durable() -> None:
     disk = SimDisk()
     journal = journal_on(disk)
