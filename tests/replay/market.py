@@ -15,6 +15,7 @@ SYMBOLS: Final = ("aidogeusdt", "btcusdt", "ethusdt")
 
 _ODD: Final = (
     b'{"ping":1}',
+    b'{"a":"b\\\\c"}',
     b'{"a":"\xc3\xa9\\n\\u0007"}',
     b'{"a": "b",\n\t"c": 1}',
     b"no \x01 json \\",
@@ -137,14 +138,7 @@ class Market:
 
     def odd(self) -> None:
         """Frames that cannot be read, or hardly."""
-        texts = (
-            b'{"ping":1}',
-            b'{"a":"\xc3\xa9\\n\\u0007"}',
-            b'{"a": "b",\n\t"c": 1}',
-            b"no \x01 json \\",
-            b"\xff\xfe",
-        )
-        self._append("ws-0", Direction.IN, Kind.TEXT, self._rng.choice(texts))
+        self._append("ws-0", Direction.IN, Kind.TEXT, self._rng.choice(_ODD))
 
     def rotate(self) -> None:
         self.recording.rotate()

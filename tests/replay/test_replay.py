@@ -33,6 +33,7 @@ from bookreel.replay import (
     RecordedTrade,
     Session,
 )
+from bookreel.storage.compact import compact
 from tests.replay.market import SYMBOLS, Market
 
 TABLE_OF = {
@@ -397,13 +398,15 @@ def test_a_file_that_moves_is_found_again(archive: Archive, monkeypatch: pytest.
 
 def test_controls(archive: Archive) -> None:
     whole = everything(archive)
+    # Where it is paused, the next event is some time away.
+    at = next(at for at in range(10, 100) if whole[at].ts_recv - max(e.ts_recv for e in whole[:at]) > 10**8)
     clock = Clock()
 
     async def run() -> None:
         stream = archive.stream(
             tables=REPLAY_TABLES, speed=2.0, clock=clock, sleep=clock.sleep, offload=inline
         )
-        found = [await anext(stream) for _ in range(10)]
+        found = [await anext(stream) for _ in range(at)]
         token = stream.token
         stream.pause()
         assert stream.paused
@@ -415,14 +418,14 @@ def test_controls(archive: Archive) -> None:
         before = clock.now
         stream.resume()
         found.append(await waiting)
-        distance = (whole[10].ts_recv - max(event.ts_recv for event in whole[:10])) / 1e9 / 2
-        assert clock.now - before == pytest.approx(max(distance, 0), abs=1e-3)
-        assert found == whole[:11]
+        distance = (whole[at].ts_recv - max(event.ts_recv for event in whole[:at])) / 1e9 / 2
+        assert clock.now - before == pytest.approx(distance, abs=1e-3)
+        assert found == whole[: at + 1]
 
         stream.speed = None
         found += [await anext(stream) for _ in range(40)]
-        assert found == whole[:51]
-        assert clock.now - before == pytest.approx(max(distance, 0), abs=1e-3)
+        assert found == whole[: at + 41]
+        assert clock.now - before == pytest.approx(distance, abs=1e-3)
 
         stream.seek(whole[5].ts_recv)
         after = [
@@ -430,12 +433,12 @@ def test_controls(archive: Archive) -> None:
         ]
         assert [await anext(stream) for _ in range(20)] == after[:20]
         stream.seek_token(token)
-        assert [await anext(stream) for _ in range(20)] == whole[10:30]
+        assert [await anext(stream) for _ in range(20)] == whole[at : at + 20]
         stream.stop()
         end = await anext(stream)
         assert isinstance(end, End)
         assert end.reason == "stopped"
-        assert list(archive.events(tables=REPLAY_TABLES, after=end.token)) == whole[30:]
+        assert list(archive.events(tables=REPLAY_TABLES, after=end.token)) == whole[at + 20 :]
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
         with pytest.raises(BadSpeed):
@@ -498,3 +501,27 @@ def test_tokens_of_something_else(archive: Archive, record: Callable[[], Any]) -
     other.flush()
     with Archive(other.path) as another, pytest.raises(BadToken, match="another archive"):
         another.events(tables="trades", after=token)
+
+
+def test_a_day_is_compacted_meanwhile(market: Market, archive: Archive) -> None:
+    """Its files are others in the middle of a replay; tokens from before stay good."""
+    start = market.recording.at(market._now / 2)
+    market.rotate()
+    market._now += 2 * 86_400
+    market.steps(20)
+    market.rotate()
+    market.seal()
+    whole = everything(archive)
+    events = archive.events(tables=REPLAY_TABLES)
+    found = [next(events) for _ in range(len(whole) // 3)]
+    token = events.token
+    report = compact(archive.path, now_ns=market.recording.at(10 * 86_400))
+    assert report.folders > 5
+    assert found + list(events) == whole
+    assert everything(archive) == whole
+    assert list(archive.events(tables=REPLAY_TABLES, after=token)) == whole[len(found) :]
+    with Archive(archive.path) as again:
+        late = everything(again, start=start)
+    cut = [event for event in whole if event in late]
+    assert late == cut
+    assert 0 < len(late) < len(whole)
