@@ -19,6 +19,8 @@ from tests.crash.tasks import PARTS, Task, begin, run
 
 _FIGURES: Final = Path("build/reliability/crash.json")
 _STATES_A_TASK: Final = 20_000
+_CALLS_PARTS: Final = 8
+"""Of these every fourth is done: each kill takes a second."""
 _POINTS_PARTS: Final = 60
 _OVERLOAD_S: Final = 40
 _SHOWN_FAILURES: Final = 20
@@ -45,6 +47,8 @@ def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int 
         for name, count in sorted(results["shutdowns"].ends.items()):
             yield f"recorders {name}", count
         yield from results["shutdowns"].figures().items()
+    if "syscalls" in results:
+        yield "killed at a system call", results["syscalls"].killed
     if "points" in results:
         points = results["points"]
         yield "operations of the life disturbed", points.operations.total()
@@ -93,6 +97,7 @@ def main(
         "sealers": _pieces("sealers", sealers, 120, seed),
         "races": _pieces("races", races, 50, seed),
         "shutdowns": _pieces("shutdowns", shutdowns, 10, seed),
+        "syscalls": [Task("syscalls", (part, _CALLS_PARTS)) for part in range(0, _CALLS_PARTS, 4)],
         "points": [Task("points", (part, _POINTS_PARTS)) for part in range(_POINTS_PARTS)],
         "power": _pieces("power", states, _STATES_A_TASK, seed * 1_000_000),
         "full": _pieces("full", full, 50, seed),

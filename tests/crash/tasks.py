@@ -19,7 +19,7 @@ class Task(NamedTuple):
     @property
     def again(self) -> str:
         """The command that repeats it."""
-        if self.part in ("points", "overload"):
+        if self.part in ("points", "overload", "syscalls"):
             return f"python -m tests.crash --part {self.part}"
         size = {"power": "states"}.get(self.part, self.part)
         return (
@@ -32,6 +32,7 @@ PARTS: Final = {
     "sealers": ("tests.crash.sealing", "kill_sealers"),
     "races": ("tests.crash.owners", "race"),
     "shutdowns": ("tests.crash.shutdown", "shut_down"),
+    "syscalls": ("tests.crash.syscalls", "kill_at_some"),
     "points": ("tests.crash.points", "disturb_some"),
     "power": ("tests.crash.power", "lose_power_often"),
     "full": ("tests.crash.diskfull", "run"),
