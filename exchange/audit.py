@@ -410,7 +410,8 @@ def _gaps(
         since, until = covered.get(stream, (t, 0))
         near = [hole for hole in holes[stream] if hole.holds(t, late)]
         for hole in near:
-            hole.explained = True
+            # Who is killed had no time to say that it stopped.
+            hole.explained |= not (kind in RECORDER_FAULTS and hole.cause == "operator")
         # A stream that was not covered yet, or no more, had nothing to lose.
         if not near and not since + SLACK_NS < t < until - SLACK_NS:
             continue

@@ -64,7 +64,7 @@ def short(seed: int) -> Scenario:
         "audit_interval_s": rng.choice((10, 300)),
     }
     return Scenario(
-        seconds=rng.uniform(60.0, 100.0),
+        seconds=rng.uniform(60.0, 80.0),
         symbols=symbols,
         feeds=feeds,
         rate=rng.choice((2.0, 10.0, 20.0)),
