@@ -42,6 +42,8 @@ class Market:
             self._subscribe(symbol, "feed-0", "mbp.150")
             self._subscribe(symbol, "ws-0", *_PLAIN)
             self._held[symbol] = [100]
+        for odd in _ODD:
+            self._append("ws-0", Direction.IN, Kind.TEXT, odd)
         self._steps: list[tuple[Callable[[], object], int]] = [
             (self.delta, 40),
             (self.trades, 15),
