@@ -257,7 +257,7 @@ class Normalizer:
         if record.direction is Direction.IN:
             line.last_ts = line.good_ts = record.ts_recv
             if type(message) is Data:
-                self._data(message, line, record)
+                self._data(message, line, record, text)
                 row: FrameFacts = "data", message.topic, message.ts_event
             else:
                 row = self._reply(message, line, record)
@@ -275,8 +275,8 @@ class Normalizer:
             line.last_ts = record.ts_recv
         self._rows.frame(record, ("undecodable", topic, None), text)
 
-    def _data(self, message: Data, line: Line, record: Record) -> None:
-        """A push."""
+    def _data(self, message: Data, line: Line, record: Record, text: bytes) -> None:
+        """A push. One that the venue only sent again, since we asked whether its stream lives, makes no rows."""
         topic = message.topic
         events = message.events
         stream = self._streams.find(topic)
@@ -287,9 +287,12 @@ class Normalizer:
             self.counts["foreign"] += 1
             if sync is not None:
                 return
-        stream.spoke(record.ts_recv)
+        fresh = stream.spoke(record.ts_recv)
         if sync is None:
-            self._plain(events, stream, record)
+            if stream.repeats(text) and not fresh:
+                self.counts["duplicates"] += 1
+            else:
+                self._plain(events, stream, record)
             return
         for event in events:
             assert type(event) is Delta, "a sequenced topic pushes deltas"

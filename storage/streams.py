@@ -41,6 +41,7 @@ hole of a stream that is being shed: only ``shed`` does, with the next message. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -93,6 +94,7 @@ class StreamState(msgspec.Struct):
     sync: SyncState | None
     shed: bool = False
     lost: int | None = 0
+    digest: bytes = b""
 
 
 class Stream:
@@ -101,6 +103,7 @@ class Stream:
     __slots__ = (
         "acked_ts",
         "conn",
+        "digest",
         "ended",
         "first",
         "gap",
@@ -141,16 +144,25 @@ class Stream:
         self.shed = False
         # Of a hole that is open or suspected, frames known to be lost; None: there may be more.
         self.lost: int | None = 0
+        # Of a plain stream: its last message in this run.
+        self.digest = b""
 
-    def spoke(self, ts_recv: int) -> None:
-        """A message came. The hot path."""
+    def spoke(self, ts_recv: int) -> bool:
+        """A message came. False if it may be the last one again, with which the venue answers a subscription: that is
+        no sign of life. The hot path.
+        """
         acked_ts = self.acked_ts
         if acked_ts:
             self.acked_ts = 0
             if ts_recv - acked_ts < PAUSE_FLOOR_NS:
-                # A subscription is answered with the venue's last message again: no sign of life.
-                return
+                return False
         self.pace.spoke(ts_recv)
+        return True
+
+    def repeats(self, text: bytes) -> bool:
+        """Whether a plain stream's message is the one before it in this run, which it replaces."""
+        before, self.digest = self.digest, blake2b(text, digest_size=16).digest()
+        return self.digest == before
 
     @property
     def hole(self) -> OpenGap | None:
@@ -384,6 +396,7 @@ class Streams:
                 since=stream.since,
                 pace=stream.pace,
                 acked_ts=stream.acked_ts,
+                digest=stream.digest,
                 last_seq=stream.last_seq,
                 keyframe_ts=stream.keyframe_ts,
                 gap=stream.gap,
@@ -412,6 +425,7 @@ class Streams:
             stream.since = kept.since
             stream.pace = kept.pace
             stream.acked_ts = kept.acked_ts
+            stream.digest = kept.digest
             stream.last_seq = kept.last_seq
             stream.keyframe_ts = kept.keyframe_ts
             stream.gap = kept.gap
@@ -453,6 +467,7 @@ class Streams:
 
     def _run(self, stream: Stream, pos: int, ts_recv: int) -> None:
         stream.run = pos
+        stream.digest = b""
         stream.since = stream.pace.last_ts = ts_recv
         if stream.first is None or ts_recv < stream.first:
             stream.first = ts_recv

@@ -405,6 +405,35 @@ def test_a_reconnect_is_one_gap_for_each_stream_of_the_line() -> None:
     ]
 
 
+def test_what_the_venue_sends_again_when_asked_is_one_row_and_two_frames() -> None:
+    tape = Tape()
+    tape.ack("market.btcusdt.bbo")
+    tape.bbo(0)
+    first = tape.bbo(1)
+    tape.ack("market.btcusdt.bbo")  # asked whether it lives
+    tape.bbo(1)
+    pushed = tape.bbo(1)  # pushed twice: that is not ours to judge
+    tape.ack("market.btcusdt.bbo")
+    withheld = tape.bbo(2)
+    tape.event("disconnect", "ws-0", cause="disconnect")
+    tape.ack("market.btcusdt.bbo", epoch=2)
+    anew = tape.bbo(2, epoch=2)  # a new run begins with a row of its own
+    normalizer = Normalizer(VENUE)
+    for item in tape.items[:4]:
+        assert isinstance(item, Record)
+        normalizer.feed(item)
+    taken = normalizer.take()
+    normalizer = Normalizer.restore(VENUE, normalizer.state())
+    for item in tape.items[4:]:
+        assert isinstance(item, Record)
+        normalizer.feed(item)
+    rest = normalizer.take()
+    positions = [taken["bbo"]["pos"].to_pylist(), rest["bbo"]["pos"].to_pylist()]
+    assert positions == [[2, first], [pushed, withheld, anew]]
+    assert rest["frames"].num_rows == 6  # events are none
+    assert normalizer.counts["duplicates"] == 1
+
+
 def test_a_silent_stream_is_good_again_with_its_next_message() -> None:
     tape = Tape()
     tape.ack("market.btcusdt.bbo")
