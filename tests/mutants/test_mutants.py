@@ -8,7 +8,7 @@ import pytest
 
 from tests.mutants.mutant import ROOT, Copy, Mutant, load_mutants
 
-LEAST = 15
+LEAST = 40
 
 
 def test_there_are_enough_of_them_under_names_of_their_own() -> None:
