@@ -21,7 +21,7 @@ OUTPUT = {
     "batches(": r"trades \d+ \['ts_event', 'ts_recv', 'venue', 'symbol', 'pos'\]",
     "stream(": r"^complete [1-9]\d* trades$",
     "after=token": r"^[1-9]\d+ more$",
-    "--tables trades,bbo": r'^\{"type":"bbo","symbol":"btcusdt".*\n\{"type":"end","reason":"complete"',
+    "--tables trades,bbo": r'^\{"type":"(bbo|trade)","symbol":"btcusdt".*\n\{"type":"end","reason":"complete"',
     "--speed 20": r'^\{"type":"book_delta".*"bids":\[\[',
     "--numbers decimal": r'^\{"type":"trade".*"price":\d',
     "--tables frames": r'^\{"type":"frame".*"payload":"\{',
