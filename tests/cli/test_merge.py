@@ -71,7 +71,7 @@ def test_the_place_is_taken(run: Run, pair: tuple[Path, Path], tmp_path: Path) -
 
 def test_archives_of_two_venues(run: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
     meta = pair[1] / "archive.json"
-    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"venue": "futu"}))
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"venue": "futu", "sha256": ""}))
     done = run("merge", *pair, "--archive", tmp_path / "c")
     assert done.returncode == 2
     assert "merge archives of one venue" in done.stderr
