@@ -256,6 +256,9 @@ class Chain:
                 line.waiting.popleft()
                 taken = True
                 self._compare(line)
+                if isinstance(item, _Begin) and (line.agreed or line.unchecked):
+                    # The venue was no further: nothing is missing up to here, whatever happens next.
+                    self.runs[-1].end = max(self.runs[-1].end, item.ts_recv)
         return taken
 
     def _compare(self, line: BookLine) -> None:

@@ -167,9 +167,13 @@ class Lines:
         """The sum of a count over the lines."""
         return sum(normalizer.counts[name] for normalizer in self._normalizers)
 
-    def gaps_of(self, line: int, key: _Key) -> Sequence[Gap]:
-        """The holes of one stream on one line that are over."""
-        return self._gaps[line][key]
+    def gaps_of(self, line: int, key: _Key) -> list[Gap]:
+        """The holes of one stream on one line. The last one may be open, or what comes after its end."""
+        gaps = self._gaps[line][key]
+        if (hole := self._streams(key)[line].hole) is None:
+            return gaps
+        facts = msgspec.structs.asdict(hole)
+        return [*gaps, Gap(symbol=key[0], feed=key[1], end=None, **facts)]
 
     # What the normalizers say
 
@@ -228,14 +232,9 @@ class Lines:
 
     def _finish_stream(self, key: _Key, states: Sequence[StreamState]) -> StreamState:
         """Write a stream's holes; its state from here on is that of the line that lasted longest."""
-        symbol, feed = key
         lives: list[Life] = []
         for line, stream in enumerate(self._streams(key)):
-            gaps = self._gaps[line][key]
-            if (hole := stream.hole) is not None:
-                facts = msgspec.structs.asdict(hole)
-                gaps = [*gaps, Gap(symbol=symbol, feed=feed, end=None, **facts)]
-            lives.append(Life(stream.first, self._firsts[line].get(key), gaps))
+            lives.append(Life(stream.first, self._firsts[line].get(key), self.gaps_of(line, key)))
         chain = self._chains.get(key)
         last: Gap | None = None
         for gap in common_gaps(lives, () if chain is None else chain.runs):

@@ -13,7 +13,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import tee
 from typing import Any, Final, TypeAlias
 
@@ -39,6 +39,8 @@ TRADE_EVERY: Final = 5
 
 _ROWS: Final = 65_536
 """Rows are looked at whenever so many records were fed."""
+
+_NEVER: Final = 1 << 62
 
 Level: TypeAlias = tuple[float, float]
 
@@ -86,7 +88,8 @@ class World:
 class Wire:
     """One recorder's line. ``loss``: chance that a frame never arrives; ``breaks``: that the connection does after a
     frame; ``lag_ns``: how late its frames are; ``answer``: frames until a request is answered; ``cut``: the most
-    deltas of the exchange that come as one; ``spared``: frames of a time (ns) that do arrive.
+    deltas of the exchange that come as one; ``spared``: frames of a time (ns) that do arrive; ``drops``: numbers of
+    frames that do not, whatever the chance.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Wire:
         answer: int = 3,
         cut: int = 1,
         spared: set[int] | None = None,
+        drops: Collection[int] = (),
     ) -> None:
         self.lost: set[int] = set()
         self.snapshots: list[tuple[int, int]] = []
@@ -110,6 +114,7 @@ class Wire:
         self._answer = answer
         self.cut = cut
         self._spared = spared
+        self._drops = {START_NS + number * FRAME_NS for number in drops}
         self._pos = 0
         self._ts = 0
         self._epoch = 0
@@ -171,7 +176,7 @@ class Wire:
             yield self._event("stop", reason="done")
 
     def _lose(self, lost: bool, frame: Frame) -> bool:
-        if lost and (self._spared is None or frame.ts not in self._spared):
+        if frame.ts in self._drops or (lost and (self._spared is None or frame.ts not in self._spared)):
             self.lost.add(frame.ts)
             return True
         return False
@@ -286,9 +291,9 @@ class _Check:
         for frame in self._truth:
             self._advance(frame)
         both = a.lost & b.lost
-        holes = self._expected(both, (a, b), gaps)
+        breaks, holes = self._expected(both, (a, b), gaps)
         begun = min(wire.snapshots[0] for wire in (a, b))[1]
-        spans = iter([(0, begun), *((hole.last_seq, hole.next_seq) for hole in holes), (1 << 62, 1 << 62)])
+        spans = iter([(0, begun), *breaks, (_NEVER, _NEVER)])
         after, upto = next(spans)
         expected = array("q")
         for seq in self.seqs:
@@ -316,27 +321,44 @@ class _Check:
             "trades twice wrong": len(found) - len(set(found)),
         }
 
-    def _expected(self, both: set[int], wires: Sequence[Wire], gaps: Sequence[Sequence[Gap]]) -> list[_Hole]:
-        """The holes that the frames lost by both make: each ends with the first line whose own does."""
+    def _expected(
+        self, both: set[int], wires: Sequence[Wire], gaps: Sequence[Sequence[Gap]]
+    ) -> tuple[list[tuple[int, int]], list[_Hole]]:
+        """Where the frames lost by both break the chain, as the numbers on either side, and the holes that are told.
+
+        A hole ends with the first line whose own does. What a line lost at the very end of its record it cannot
+        know of, so a hole is told only if it lies in one of each line.
+        """
+        breaks: list[tuple[int, int]] = []
         holes: list[_Hole] = []
-        until = 0
         snapshots = [dict(wire.snapshots) for wire in wires]
+        until = min(next(iter(of_line)) for of_line in snapshots)
         starts = [[gap.start for gap in of_line] for of_line in gaps]
         for ts in sorted(both):
             index = bisect_left(self.times, ts)
             if ts <= until or index == len(self.times) or self.times[index] != ts:
                 continue
-            ends = []
+            ends: list[tuple[int, int]] = []
+            told = True
             for line, wire in enumerate(wires):
                 at = bisect_left(starts[line], ts + wire.lag_ns) - 1
-                end = gaps[line][at].end if at >= 0 else None
-                if end is not None and end > ts:
+                # Before its first snapshot a line had nothing.
+                end = gaps[line][at].end if at >= 0 else wire.snapshots[0][0] + wire.lag_ns
+                # A snapshot of the frame's own instant has what was lost, and a hole may end with it.
+                if end is None:
+                    continue
+                if end >= ts + wire.lag_ns:
                     ends.append((end, snapshots[line][end - wire.lag_ns]))
-            if ends:
-                end, seq = min(ends)
-                until = self.times[bisect_left(self.seqs, seq)]
+                else:
+                    told = False
+            end, seq = min(ends, default=(_NEVER, _NEVER))
+            breaks.append((self.seqs[index - 1], seq))
+            if not ends:
+                break
+            until = self.times[bisect_left(self.seqs, seq)]
+            if told:
                 holes.append(_Hole(self.seqs[index - 1], seq, end))
-        return holes
+        return breaks, holes
 
 
 def run(
@@ -357,7 +379,8 @@ def run(
         lines.feed(line, record, pos)
         if count % _ROWS == 0:
             check.note(lines)
+    gaps = [lines.gaps_of(line, (SYMBOL, "mbp.150")) for line in (0, 1)]
     lines.finish()
     check.note(lines)
-    check.finish(a, b, [lines.gaps_of(line, (SYMBOL, "mbp.150")) for line in (0, 1)])
+    check.finish(a, b, gaps)
     return {"frames": float(frames), **check.figures, "seconds": round(time.perf_counter() - begun, 1)}

@@ -305,6 +305,41 @@ def _ts(frame: Frame) -> int:
     return frame.ts
 
 
+@pytest.mark.parametrize(
+    ("frames", "a", "b", "holes"),
+    [
+        # A waits for a snapshot since 11; the one that comes has what both lost at that very instant.
+        (30, {11, 14}, {14}, [(13, 14, 13 + 1 / 3, 14)]),
+        # B's book begins anew where the chain stands, and breaks at once: there is one hole, not two.
+        (30, {16}, {11, 16}, [(14, 19, 14 + 1 / 3, 19)]),
+        # So it is where B is good for the first time.
+        (30, {4}, {4}, [(3, 8, 3 + 1 / 3, 8)]),
+        # B's snapshot is older than what the chain has of A by now, and proves no less.
+        (30, {17}, {11, 16, 17}, [(16, 21, 16, 21)]),
+        # What both lost last, A learns with a snapshot. B cannot know of it: where B goes on, no hole lies in both.
+        (24, {21, 24}, {24}, [(23, 24, 23 + 1 / 3, 24)]),
+        (25, {21, 24}, {24}, []),
+    ],
+)
+def test_a_hole_is_told_once_with_the_numbers_on_its_sides(
+    frames: int, a: set[int], b: set[int], holes: list[tuple[int, int, float, float]]
+) -> None:
+    world = list(World(frames, 5))
+    seqs = {number: frame.seq for number, frame in enumerate(world, 1)}
+    wires = Wire(1, drops=a), Wire(2, drops=b, lag_ns=FRAME_NS // 3)
+    logs = [list(wire.records(iter(world))) for wire in wires]
+    both, _, _ = together(*logs)
+    truth = books(world)
+    assert all(book == truth[seq] for seq, book in zip(both.seqs, both.books, strict=True))
+    told = [gap for gap in both.gaps if gap.end is not None]
+    assert [
+        (gap.last_seq, gap.next_seq, gap.start - START_NS, (gap.end or 0) - START_NS) for gap in told
+    ] == [
+        (seqs[last], seqs[following], int(start * FRAME_NS), end * FRAME_NS)
+        for last, following, start, end in holes
+    ]
+
+
 # Lines that do not agree
 
 
