@@ -2,9 +2,8 @@
 
 Nothing that is there is changed: a leftover segment is read whole, made durable, as positions go on above it, and
 left to the sealer. The names that everything builds on are made durable too: the one who gave them may have been
-killed before they were. Damage in it is
-registered by an event in the new segment, once, however often the archive is opened before that segment is
-sealed.
+killed before they were. Damage in a segment is registered by an event in the new one, once, however often the archive
+is opened before that segment is sealed.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from bookreel.storage.codec import HEADER
 from bookreel.storage.disk import Disk, Lock
 from bookreel.storage.errors import ArchiveOwned
 from bookreel.storage.layout import Layout, Meta, check_free, create_archive, read_meta
-from bookreel.storage.manifest import read_entry
+from bookreel.storage.manifest import CorruptManifest, read_entry
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 
@@ -31,6 +30,8 @@ __all__ = ["Recovery", "claim", "recover"]
 _log = logging.getLogger(__name__)
 
 _NOTE_BYTES_MAX = 4096
+_SEGMENT_RECORDS_MAX = 1 << 32
+"""More than any segment holds."""
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -182,7 +183,14 @@ def _note_event(record: Record, registered: set[tuple[object, ...]], full: set[i
 
 
 def _sealed_positions(layout: Layout, disk: Disk) -> Iterator[int]:
+    """The newest position of each sealed segment, or more than that."""
     for name in disk.names(layout.manifest):
         if not name.endswith(".json"):
             continue
-        yield read_entry(layout.manifest / name, disk).last_pos
+        path = layout.manifest / name
+        try:
+            yield read_entry(path, disk).last_pos
+        except CorruptManifest as error:
+            # What is not recorded now is lost for ever, so recording goes on, above any position it can have named.
+            _log.error("%s; recording goes on, sealing waits until it is put right", error)
+            yield int(path.stem) + _SEGMENT_RECORDS_MAX

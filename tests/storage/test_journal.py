@@ -28,6 +28,7 @@ from bookreel.storage.errors import (
 from bookreel.storage.journal import Journal, JournalOptions, is_recording
 from bookreel.storage.manifest import MANIFEST_FORMAT, CorruptManifest, SegmentEntry, encode_entry
 from bookreel.storage.record import Direction, Kind, Record, decode_event
+from bookreel.storage.seal import seal
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
 
 MANUAL = JournalOptions(threads=False, archive_id=b"archive0")
@@ -438,9 +439,18 @@ def test_positions_go_on_above_what_was_sealed_and_removed(tmp_path: Path) -> No
     (tmp_path / "manifest" / "0000000000000001.json.new").write_text("{")
     with Journal.open(tmp_path, "huobi", clock=SystemClock(), options=MANUAL) as journal:
         assert append(journal, 2) == 42
-    (tmp_path / "manifest" / "0000000000000002.json").write_text("{}")
-    with pytest.raises(CorruptManifest, match=r"0000000000000002\.json"):
-        Journal.open(tmp_path, "huobi", clock=SystemClock())
+
+
+def test_a_damaged_manifest_entry_stops_no_recorder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Journal.open(tmp_path, "huobi", clock=SystemClock(), options=MANUAL) as journal:
+        append(journal, 1)
+    (tmp_path / "manifest" / "0000000000000007.json").write_text("{}")
+    with Journal.open(tmp_path, "huobi", clock=SystemClock(), options=MANUAL) as journal:
+        # Above every position that the segment of the entry can have had.
+        assert append(journal, 2) > 7 + (1 << 31)
+    assert "0000000000000007.json" in caplog.text and "recording goes on" in caplog.text
+    with pytest.raises(CorruptManifest, match=r"0000000000000007\.json"):
+        seal(tmp_path)
 
 
 # -- appending, rotating
