@@ -46,7 +46,7 @@ LINES: Final = ("A", "B")
 
 _STEP: Final = 4096
 _NO_ID: Final = "0" * 16
-_COUNTS: Final = ("frames", "events", "decode_errors", "inexact_numbers", "unknown_fields", "damages")
+_COUNTS: Final = ("frames", "events", "decode_errors", "damages")
 
 
 class CannotMerge(StorageError):

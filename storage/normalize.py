@@ -261,11 +261,14 @@ class Normalizer:
                 row: FrameFacts = "data", message.topic, message.ts_event
             else:
                 row = self._reply(message, line, record)
-            counts["inexact_numbers"] += self._venue.inexact_numbers(text)
-            counts["unknown_fields"] += len(self._venue.unknown_fields(text))
+            self._count_leftovers(text)
         else:
             row = self._sent(message, line)
         self._rows.frame(record, row, text)
+
+    def _count_leftovers(self, text: bytes) -> None:
+        self.counts["inexact_numbers"] += self._venue.inexact_numbers(text)
+        self.counts["unknown_fields"] += len(self._venue.unknown_fields(text))
 
     def _undecodable(self, record: Record, line: Line, text: bytes | None) -> None:
         topic = self._venue.salvage_topic(record.payload)
