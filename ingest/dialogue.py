@@ -240,6 +240,9 @@ class Dialogue:
             if name in self._topics:
                 self._reader.learn(text, name)
             return
+        if name in self._renewed:
+            # On its way since before the stream was ended, and no part of what begins with the acknowledgement.
+            return
         if data.ts_event is not None:
             self._stats.latency_ns = wall - data.ts_event
         for event in data.events:
@@ -263,15 +266,20 @@ class Dialogue:
     def _acked(self, ack: Ack, wall: int, mono: int) -> None:
         topic = ack.topic
         self._pacer.answered(ack.request_id)
-        self._issued.pop(ack.request_id, None)
+        asked = self._issued.pop(ack.request_id, None)
         if topic.text not in self._topics:
             return
         book = self._books.get(topic.text)
         if ack.kind == "unsub":
-            # Something may have come between our giving it up and this.
-            if book is not None:
+            # Where we ended it because it was dead, it was lost then.
+            if book is not None and topic.text not in self._renewed:
                 book.lost("operator", wall, mono)
             return
+        renewed = topic.text in self._renewed
+        if renewed and asked is None and ack.request_id is not None:
+            # Of a question from before the stream was ended. The archive is made by the same rule.
+            return
+        self._renewed.discard(topic.text)
         first = topic.text not in self._stats.acked
         self._stats.acked.add(topic.text)
         if first:
@@ -281,8 +289,7 @@ class Dialogue:
         if book is not None:
             book.acked(self._conn, mono)
             self._pursue(book, mono)
-        elif first and (self._recover or topic.text in self._renewed):
-            self._renewed.discard(topic.text)
+        elif first and (self._recover or renewed):
             self._backfill(topic)
 
     def _replied(self, reply: Reply, pos: int, wall: int, mono: int) -> None:
@@ -334,7 +341,7 @@ class Dialogue:
             self._refused_for_good(asked)
         else:
             base = {"busy": _BUSY_PAUSE_NS, "not_open": 30 * _S}.get(reason, _S)
-            if asked.purpose not in _ONCE:
+            if asked.purpose not in _ONCE and asked.verb != "unsub":
                 self._pacer.retry(asked, mono, base_ns=base, cap_ns=max(60 * _S, 20 * base))
         self._wake()
 
@@ -353,6 +360,7 @@ class Dialogue:
         stats.decode_errors += 1
         payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
         topic = self._venue.salvage_topic(payload)
+        self._health.unreadable(None if topic is None else topic.text)
         for name, book in self._books.items():
             if topic is None or topic.text == name:
                 book.doubt("decode_error", wall)
@@ -367,6 +375,7 @@ class Dialogue:
         self._stats.shed += 1
         name, cause = victim.topic, victim.cause
         if name is None:
+            self._health.unreadable(None)
             for book in self._books.values():
                 book.doubt(cause, wall)
         else:
@@ -491,8 +500,11 @@ class Dialogue:
             book.unanswered()
         if out.purpose is Purpose.ASK:
             self._act(self._inquiry.unanswered(name, now), now)
-        elif (out.purpose is Purpose.BACKFILL and out.tries >= _BACKFILL_TRIES) or (
-            out.purpose in _FOR_BOOKS and not alone
+        elif (
+            (out.purpose is Purpose.BACKFILL and out.tries >= _BACKFILL_TRIES)
+            or (out.purpose in _FOR_BOOKS and not alone)
+            # Sent again it would end the subscription that follows it.
+            or out.verb == "unsub"
         ):
             return
         elif out.purpose is not Purpose.AUDIT:
@@ -547,16 +559,17 @@ class Dialogue:
         if book is not None:
             since = book.sync.last_ts
             book.lost("silence", since, now)
-        self._silent(topic.text, since, finding.why)
+        self._silent(topic.text, since, finding.why, renewed=True)
         self._renewed.add(topic.text)
+        self._issued = {key: name for key, name in self._issued.items() if name != topic.text}
         self._pacer.drop(topic)
         self._put("unsub", topic, Purpose.STREAM)
         self._subscribe(topic)
 
-    def _silent(self, name: str, since: int, why: str) -> None:
+    def _silent(self, name: str, since: int, why: str, *, renewed: bool = False) -> None:
         self._stats.silences += 1
         self._tell_quiet(self._tape.clock.mono_ns(), all_of_them=True)
-        self._note("silence", topics=[name], since=since, why=why)
+        self._note("silence", topics=[name], since=since, why=why, renewed=renewed)
 
     def _backfill(self, topic: Topic) -> None:
         """Ask for what may have been missed, where ids let what is known already be dropped."""

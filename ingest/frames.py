@@ -49,13 +49,18 @@ class FrameReader:
         """What a push that was kept as received says; nothing where there is none, or where it cannot be read: of a
         push whose kind was learned that is found out only here.
         """
+        push = self.push(payload)
+        return [] if push is None else push.events
+
+    def push(self, payload: bytes | None) -> Data | None:
+        """The same as a message; None where there is none."""
         if not payload:
-            return []
+            return None
         try:
             message = self._venue.decode(self._venue.plain(payload))
         except VenueError:
-            return []
-        return message.events if isinstance(message, Data) else []
+            return None
+        return message if isinstance(message, Data) else None
 
     def text(self, payload: bytes) -> bytes | None:
         """The text of a push that was kept as received; None where it cannot be had."""

@@ -109,6 +109,7 @@ class LineHealth:
         # A subscription is answered with the venue's last message: no pause to learn, and no proof of life.
         if phase is Phase.RESENT:
             return Finding("compare", topic, since, before)
+        stream.blurred = False
         if stream.count == 1:
             return None
         stream.pace.learn(pause)
@@ -135,6 +136,7 @@ class LineHealth:
         if stream.phase is Phase.ASKED:
             stream.phase = Phase.RESENT
             stream.until = now + _GRACE_NS
+            stream.resent_began = began
         elif stream.phase is Phase.OFF:
             stream.phase = Phase.WATCHED
             stream.last_at = now
@@ -142,6 +144,13 @@ class LineHealth:
             stream.good_wall = wall
             stream.began = began
             stream.again = False
+            stream.blurred = False
+
+    def unreadable(self, topic: str | None) -> None:
+        """A frame could not be read, or was given up unread; None: it may have been any stream's."""
+        for name, stream in self.streams.items():
+            if topic is None or name == topic:
+                stream.blurred = True
 
     def ended(self, topic: str) -> None:
         """A stream is no longer expected: refused, or about to be subscribed anew."""
@@ -185,6 +194,19 @@ class LineHealth:
         stream.until = now + _GRACE_NS
         stream.answer = answer
         return None
+
+    def excused(self, topic: str, now: int, *, since: int | None = None) -> None:
+        """The answer proved neither life nor death: ask again later. ``since``: as in the finding ``compare``."""
+        stream = self.streams.get(topic)
+        if stream is None or not self.asked(topic):
+            return
+        if stream.phase is Phase.RESENT:
+            self.resends = True
+        stream.phase = Phase.WATCHED
+        stream.last_at = now
+        stream.again = False
+        if since is not None:
+            stream.good_wall = since
 
     def unanswered(self, topic: str, now: int) -> Finding | None:
         """The question itself was not answered in time."""

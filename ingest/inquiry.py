@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from bookreel.book.model import Snapshot
+from bookreel.book.model import Event, Snapshot
 from bookreel.ingest.books import LiveBook
 from bookreel.ingest.frames import FrameReader
 from bookreel.ingest.freshness import newer
 from bookreel.ingest.health import LineHealth
 from bookreel.ingest.stats import LineStats
-from bookreel.ingest.watch import Finding, HealthSettings, Pace
+from bookreel.ingest.watch import Finding, HealthSettings, Pace, StreamHealth
 from bookreel.ingest.witness import Witnesses
-from bookreel.venues.message import Reply, Topic, Venue
+from bookreel.venues.message import Data, Reply, Topic, Venue
 
 __all__ = ["Inquiry"]
 
@@ -24,6 +24,8 @@ _QUIET_NS: Final = 1_000_000_000
 """So long answers of "nothing new" are collected: one record then tells of all."""
 _VERBATIM: Final = 3
 """So many messages sent again just as they were, and the venue is known to do so."""
+_EARLIER_NS: Final = 10_000_000
+"""What is stamped so long before the acknowledgement was not made to answer it: it was a push."""
 
 
 class Inquiry:
@@ -64,6 +66,8 @@ class Inquiry:
         }
         # How far each book is known to have nothing to say, beyond its own number.
         self._proven: dict[str, int] = {}
+        # Answers that were newer than what was pushed and yet prove nothing, and how many pushes there were then.
+        self._excused: dict[str, tuple[int, list[Event]]] = {}
         # Found quiet, and not told yet: topic to receive time.
         self._quiet: dict[str, int] = {}
         self._quiet_at = 0
@@ -81,7 +85,10 @@ class Inquiry:
         if finding.kind == "compare":
             return self._compare(finding, text, wall, mono)
         if finding.kind == "confirm":
-            missed = newer(self._reader.events(text), self._reader.events(finding.before), 0)
+            answer = self._reader.push(finding.before)
+            missed = answer is not None and newer(
+                self._reader.events(text), answer.events, 0, verbatim=self._verbatim(name, answer)
+            )
             return Finding("hole", name, finding.since, why="the answer was never pushed") if missed else None
         return finding
 
@@ -101,12 +108,17 @@ class Inquiry:
             return None
         if book is not None and isinstance(snapshot, Snapshot) and book.sync.valid:
             is_newer = book.newer(snapshot)
-            if not is_newer and snapshot.seq is not None:
+            excused = is_newer and self._proves_nothing(name, stream, reply.events)
+            if (excused or not is_newer) and snapshot.seq is not None:
                 self._proven[name] = max(snapshot.seq, self._proven.get(name, 0))
         else:
             # Where nothing was pushed yet, nothing tells what should have been.
             known = self._reader.events(stream.payload)
             is_newer = bool(known) and newer(reply.events, known, stream.began)
+            excused = is_newer and self._proves_nothing(name, stream, reply.events)
+        if excused:
+            self.health.excused(name, mono)
+            return None
         return self._answered(name, mono, wall, newer=is_newer)
 
     def unanswered(self, name: str, mono: int) -> Finding | None:
@@ -120,6 +132,7 @@ class Inquiry:
     def ended(self, name: str) -> None:
         """A stream is no longer expected."""
         self.health.ended(name)
+        self._excused.pop(name, None)
         topic = self._topics[name]
         self._witnesses.gone(topic.symbol, topic.feed)
 
@@ -147,9 +160,17 @@ class Inquiry:
             stats.verbatim += 1
             is_newer = False
         else:
-            began = self.health.streams[name].began
-            known = self._reader.events(before)
-            is_newer = newer(self._reader.events(text), known, began, verbatim=stats.verbatim >= _VERBATIM)
+            stream = self.health.streams[name]
+            known, answer_read = self._reader.events(before), self._reader.push(text)
+            is_newer = answer_read is not None and newer(
+                answer_read.events, known, stream.began, verbatim=self._verbatim(name, answer_read)
+            )
+            if is_newer and (stream.blurred or not known):
+                # What could not be read may be what is now sent again; from here on it is known.
+                stream.blurred = False
+                stats.resends += 1
+                self.health.excused(name, mono, since=finding.since)
+                return None
         stats.resends += 1
         return self._answered(name, mono, wall, newer=is_newer, since=finding.since, answer=text)
 
@@ -173,6 +194,23 @@ class Inquiry:
             self._quiet_at = mono
         self._quiet[name] = wall
         return None
+
+    def _proves_nothing(self, name: str, stream: StreamHealth, answer: list[Event]) -> bool:
+        """Whether something else explains a newer answer: a frame that could not be read, or a book that was not told
+        anything since it was subscribed, whose snapshot may have been older than that. From the second one on, what
+        is newer than the first is proof.
+        """
+        if not stream.blurred and (stream.count or name not in self._books):
+            return False
+        count, before = self._excused.get(name, (-1, []))
+        self._excused[name] = stream.count, answer
+        return count != stream.count or not newer(answer, before, 0)
+
+    def _verbatim(self, name: str, answer: Data) -> bool:
+        """Whether a message that was sent again is known to be a push, as it was."""
+        made = answer.ts_event
+        earlier = made is not None and made <= self.health.streams[name].resent_began - _EARLIER_NS
+        return earlier or self._stats.verbatim >= _VERBATIM
 
     def _testimony(self, name: str, now: int) -> bool | None:
         book = self._books[name]

@@ -100,6 +100,7 @@ class StreamHealth:
         "answer",
         "asked_at",
         "began",
+        "blurred",
         "count",
         "good_wall",
         "last_at",
@@ -107,6 +108,7 @@ class StreamHealth:
         "patience",
         "payload",
         "phase",
+        "resent_began",
         "sequenced",
         "strikes",
         "until",
@@ -129,6 +131,10 @@ class StreamHealth:
         """Until when (receive time, ns) nothing is known to be missing."""
         self.began = 0
         """Venue time of the acknowledgement, ns."""
+        self.resent_began = 0
+        """Venue time of the acknowledgement of the second subscription, ns."""
+        self.blurred = False
+        """A frame that may have been its own was not read since it last spoke: a newer answer proves nothing."""
         self.asked_at = 0
         self.until = 0
         self.again = False

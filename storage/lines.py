@@ -76,6 +76,10 @@ class Line:
             if len(self.requests) > REQUESTS_MAX:
                 del self.requests[next(iter(self.requests))]
 
+    def forget(self, topic: Topic) -> None:
+        """What was asked about ``topic`` so far counts no more."""
+        self.requests = {key: asked for key, asked in self.requests.items() if asked != topic}
+
     def answered(self, request_id: RequestId) -> Topic | None:
         """The topic of the request that this answers."""
         return self.requests.pop(request_id, None)

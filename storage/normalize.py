@@ -369,9 +369,10 @@ class Normalizer:
         if isinstance(message, Heartbeat):
             return message.kind, None, None
         if isinstance(message, Ack):
-            line.answered(message.request_id)
+            known = line.answered(message.request_id) is not None
             if message.kind == "sub":
-                self._streams.subscribed(message.topic, line, record.pos, record.ts_recv)
+                told = None if message.request_id is None else known
+                self._streams.subscribed(message.topic, line, record.pos, record.ts_recv, asked=told)
             else:
                 self._streams.unsubscribed(message.topic, line, record.ts_recv)
             return "ack", message.topic, message.ts_event
@@ -450,7 +451,8 @@ class Normalizer:
             cause = facts.get("cause")
             self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect")
         elif name == "silence":
-            self._streams.silent(record.conn, facts.get("topics", ()), _since(facts))
+            renewed = facts.get("renewed") is True
+            self._streams.silent(record.conn, facts.get("topics", ()), _since(facts), renewed=renewed)
         elif name == "quiet":
             for text in facts.get("topics", ()):
                 self._streams.quiet(record.conn, text, facts.get("until", record.ts_recv))

@@ -16,7 +16,7 @@ So a hole begins here in one of these ways, always with the last instant that is
 what the journal says                 which streams                         start
 ====================================  ====================================  ==============================
 ``disconnect``, or a new connect      all on the line                       last sign of life (*)
-``silence``                           those named                           last sign of life (*)
+``silence``                           those named (**)                      last sign of life (*)
 frame that cannot be read             the one it names, else all on the     line's last good frame
                                       line
 damaged journal                       all on any line                       record before
@@ -32,6 +32,9 @@ disconnect                            they are subscribed again             unsu
 unnoticed before its line did, so its hole begins with its own last sign of life: a message, or the answer that
 there is none. The recorder asks a silent stream soon, so this claims a little too little and never too much. Only
 where the recorder stops in order is a silence that the stream's usual pause explains taken for quiet.
+
+(**) Where the event says that the recorder subscribes anew, neither a message nor the acknowledgement of anything
+that was asked before ends the hole: the recorder is about to end the subscription that they are of.
 
 A hole that is open already keeps its cause and start, so that one real hole is one row. An acknowledgement ends no
 hole of a stream that is being shed: only ``shed`` does, with the next message. Its count is the hole's
@@ -93,6 +96,7 @@ class StreamState(msgspec.Struct):
     suspicion: tuple[Cause, int] | None
     sync: SyncState | None
     shed: bool = False
+    renewed: bool = False
     lost: int | None = 0
     digest: bytes = b""
 
@@ -112,6 +116,7 @@ class Stream:
         "line",
         "lost",
         "pace",
+        "renewed",
         "run",
         "shed",
         "since",
@@ -142,6 +147,8 @@ class Stream:
         self.suspicion: tuple[Cause, int] | None = None
         # Whether its frames are being shed.
         self.shed = False
+        # Whether it was dead and is being subscribed anew, the acknowledgement of which is awaited.
+        self.renewed = False
         # Of a hole that is open or suspected, frames known to be lost; None: there may be more.
         self.lost: int | None = 0
         # Of a plain stream: its last message in this run.
@@ -204,6 +211,8 @@ class Streams:
         line = self._lines.pop(conn, None)
         if line is None:
             return
+        for stream in self._streams.values():
+            stream.renewed = stream.renewed and stream.conn != conn
         for stream in self._on(line):
             pace = stream.pace
             self._leave(stream, cause, pace.good_until(line.last_ts) if cause == "operator" else pace.last_ts)
@@ -216,7 +225,7 @@ class Streams:
     def crashed(self, cause: Cause = "crash_tail") -> None:
         """The recorder died."""
         for stream in self._streams.values():
-            stream.shed = False
+            stream.shed = stream.renewed = False
             if stream.line is not None:
                 self._leave(stream, cause, stream.pace.last_ts)
         self._lines.clear()
@@ -233,9 +242,14 @@ class Streams:
                 self._streams[key] = stream
         return stream
 
-    def subscribed(self, topic: Topic, line: Line, pos: int, ts_recv: int) -> None:
-        """The venue acknowledged a subscription."""
+    def subscribed(
+        self, topic: Topic, line: Line, pos: int, ts_recv: int, *, asked: bool | None = None
+    ) -> None:
+        """The venue acknowledged a subscription. ``asked``: whether it is known which one; None: it does not say."""
         stream = self.find(topic)
+        if stream.renewed and asked is False and stream.conn == line.conn:
+            return
+        stream.renewed = False
         stream.acked_ts = ts_recv
         if stream.line is None:
             self._begin(stream, line, pos, ts_recv, None)
@@ -253,13 +267,20 @@ class Streams:
         if stream.line is line:
             self._leave(stream, "operator", ts_recv)
 
-    def silent(self, conn: str, texts: Iterable[str], since: int | None = None) -> None:
+    def silent(
+        self, conn: str, texts: Iterable[str], since: int | None = None, *, renewed: bool = False
+    ) -> None:
         """The streams of these topic texts are dead, although their line is alive. ``since``: known good until then
-        only.
+        only. ``renewed``: the recorder is about to end them and to subscribe anew.
         """
         dead = set(texts)
-        for stream in self._on(self._lines.get(conn)):
+        line = self._lines.get(conn)
+        for stream in self._on(line):
             if stream.topic.text in dead:
+                assert line is not None, "a stream is on a line"
+                if renewed:
+                    stream.renewed = True
+                    line.forget(stream.topic)
                 last_ts = stream.pace.last_ts
                 self._leave(stream, "silence", last_ts if since is None else min(since, last_ts))
 
@@ -271,8 +292,10 @@ class Streams:
 
     def heard(self, stream: Stream, line: Line, pos: int, ts_recv: int, seq: int | None) -> bool:
         """A message of a stream came over ``line`` where it was not expected or a plain stream had a hole. False: the
-        stream is subscribed on another line, and this is not part of it.
+        stream is subscribed on another line, or is being subscribed anew, and this is not part of it.
         """
+        if stream.renewed and stream.conn == line.conn:
+            return False
         if stream.line is None or (stream.gap is not None and stream.line is line and stream.sync is None):
             self._begin(stream, line, pos, ts_recv, seq)
         return stream.line is line
@@ -402,6 +425,7 @@ class Streams:
                 gap=stream.gap,
                 suspicion=stream.suspicion,
                 shed=stream.shed,
+                renewed=stream.renewed,
                 lost=stream.lost,
                 sync=None if stream.sync is None else stream.sync.checkpoint(),
             )
@@ -431,6 +455,7 @@ class Streams:
             stream.gap = kept.gap
             stream.suspicion = kept.suspicion
             stream.shed = kept.shed
+            stream.renewed = kept.renewed
             stream.lost = kept.lost
             if kept.sync is not None:
                 stream.sync = BookSync.restore(kept.sync)

@@ -104,7 +104,11 @@ class Talk:
         self.stats.acked.clear()
         return Dialogue(
             self.topics,
-            {text: self.books.add(topic) for text, topic in self.topics.items() if topic.feed[:4] == "mbp."},
+            {
+                text: self.books.add(topic)
+                for text, topic in self.topics.items()
+                if topic.coverage == "sequenced"
+            },
             self.stats,
             config=self.config,
             venue=self.venue,

@@ -592,3 +592,136 @@ def test_frames_that_wait_keep_their_order_and_no_ping_waits(talk: Make) -> None
     assert sync(it, BTC).last_seq == 130
     it.dialogue.close()
     assert sync(it, BTC).last_seq == 200
+
+
+def refresh(seq: int, bid: float, ts_ms: int) -> dict[str, Any]:
+    tick = {"seqNum": seq, "bids": [[bid, 1.0]], "asks": [[10.0, 1.0]]}
+    return {"ch": "market.btcusdt.mbp.refresh.20", "ts": ts_ms, "tick": tick}
+
+
+@pytest.mark.parametrize(
+    ("early_ms", "again", "holes"),
+    [
+        (40, 120, 0),  # the push was only late
+        (40, 121, 1),  # the next one, although it says the same
+        (0, 121, 0),  # the answer may have been made for us, and this is the push of its content
+    ],
+)
+def test_a_silence_that_the_question_itself_ended_is_a_hole(
+    talk: Make, early_ms: int, again: int, holes: int
+) -> None:
+    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it.subscribe()
+    for seq in range(100):
+        it.pass_time(0.1)
+        it.hear(refresh(seq, 9.0 + seq % 2, it.clock.wall_ns() // MS))
+        it.hear(trades(seq))
+    last = it.clock.wall_ns()
+    said: list[dict[str, Any]] = []
+    while not said:
+        said = it.pass_time(0.1)
+        it.hear(trades(seq := seq + 1))
+    assert said[0]["sub"] == "market.btcusdt.mbp.refresh.20"
+    it.ack(said[0])
+    it.hear(refresh(120, 9.5, it.clock.wall_ns() // MS - early_ms))
+    it.pass_time(0.1)
+    it.hear(refresh(again, 9.5, it.clock.wall_ns() // MS))
+    found = it.journal.events("silence")
+    assert [(event["since"], event["renewed"]) for event in found] == [(last, False)] * holes
+
+
+@pytest.mark.parametrize("kind", ["broken", "cut", "nameless"])
+def test_a_frame_that_could_not_be_read_is_not_taken_for_silence(talk: Make, kind: str) -> None:
+    it = talk(TRADES, BBO)
+    it.subscribe()
+    for seq in range(100):
+        it.pass_time(0.1)
+        it.hear(trades(seq))
+        it.hear(bbo(seq, 9.0 + seq % 2))
+    text = json.dumps(trades(100), separators=(",", ":")).encode()
+    it.hear(
+        {"broken": gzip.compress(text)[:-3], "cut": gzip.compress(text[:-40]), "nameless": b"garbage"}[kind]
+    )
+    answered = 0
+    for seq in range(100, 160):
+        for said in it.pass_time(0.1):
+            if said.get("sub") != "market.btcusdt.trade.detail":
+                continue
+            it.ack(said)
+            # The second time it is another one, and that was really withheld.
+            answered += not it.journal.events("silence")
+            it.hear(trades(100 if answered == 1 else 101))
+        it.hear(bbo(seq, 9.0 + seq % 2))
+        if it.journal.events("silence"):
+            break
+    (event,) = it.journal.events("silence")
+    assert answered == 2
+    assert event["topics"] == ["market.btcusdt.trade.detail"]
+
+
+def test_a_first_snapshot_that_was_too_old_does_not_accuse_a_quiet_book(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    seq = 100
+    answers = 0
+    for _ in range(80):
+        for said in it.pass_time(0.1):
+            if said.get("req") == "market.btcusdt.mbp.150":
+                answers += 1
+                it.hear(image(said, 120, [[9.1, 1.0]]))
+        it.hear(delta("ethusdt", seq, seq + 1))
+        seq += 1
+    assert answers >= 2
+    assert it.journal.events("silence") == []
+    while not it.journal.events("silence"):
+        for said in it.pass_time(0.1):
+            if said.get("req") == "market.btcusdt.mbp.150":
+                it.hear(image(said, 130, [[9.2, 1.0]]))
+        it.hear(delta("ethusdt", seq, seq + 1))
+        seq += 1
+
+
+def test_a_stream_that_speaks_while_it_is_subscribed_anew_has_one_hole(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    it.hear(delta("btcusdt", 100, 101))
+    asked: list[dict[str, Any]] = []
+    eth = 100
+    while not any("unsub" in said for said in asked):
+        asked = it.pass_time(0.1)
+        it.hear(delta("ethusdt", eth, eth + 1))
+        eth += 1
+        for said in asked:
+            if "req" in said:
+                it.hear(image(said, 150, [[9.1, 1.0]]))
+    asked += it.pass_time(0.05)
+    it.hear(delta("btcusdt", 150, 151))
+    it.hear({"id": "old", "subbed": "market.btcusdt.mbp.150", "status": "ok", "ts": 1})
+    assert sync(it, BTC).state.value == "idle"
+    unsub, sub = (said for said in asked if "unsub" in said or "sub" in said)
+    it.ack(unsub, "unsub")
+    it.ack(sub)
+    again = [each for each in it.pass_time(0.3) if "req" in each]
+    it.hear(image(again[0], 160))
+    assert sync(it, BTC).valid
+    assert it.books.gaps == {"silence": 1}
+    assert [event["renewed"] for event in it.journal.events("silence")] == [True]
+
+
+def test_the_end_of_a_dead_subscription_is_asked_for_once(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    it.hear(delta("btcusdt", 100, 101))
+    unsubs = 0
+    eth = 100
+    for _ in range(200):
+        for said in it.pass_time(0.1):
+            if "req" in said:
+                it.hear(image(said, 150, [[9.1, 1.0]]))
+            elif "sub" in said:
+                it.ack(said)
+                it.hear(delta("btcusdt", 150, 151))
+            unsubs += "unsub" in said
+        it.hear(delta("ethusdt", eth, eth + 1))
+        eth += 1
+    assert unsubs == 1, "a second one would end the subscription that follows"

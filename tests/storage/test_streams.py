@@ -365,3 +365,36 @@ def test_streams_of_ever_new_symbols_are_not_kept(monkeypatch: pytest.MonkeyPatc
     strange = rig.streams.find(topic("bbo", "unsequenced", "s2"))
     assert not strange.wanted and rig.streams.find(strange.topic) is not strange
     assert rig.streams.find(known[0].topic) is known[0]
+
+
+def test_a_dead_stream_that_is_subscribed_anew_has_one_hole_until_that_is_acknowledged() -> None:
+    rig = Rig()
+    line = rig.line()
+    rig.streams.subscribed(BBO, line, 1, 11, asked=True)
+    stream = rig.streams.find(BBO)
+    stream.pace.last_ts = 20
+    line.asked("question", BBO)
+    rig.streams.silent("ws-0", [BBO.text], 20, renewed=True)
+    assert line.answered("question") is None, "an answer to what was asked before is told by that"
+    assert not rig.streams.heard(stream, line, 2, 30, None), "its last words"
+    rig.streams.subscribed(BBO, line, 3, 31, asked=False)
+    rig.streams.unsubscribed(BBO, line, 32)
+    assert not rig.closed
+    rig.streams.subscribed(BBO, line, 4, 40, asked=True)
+    assert [(gap.cause, gap.start, gap.end) for gap in rig.closed] == [("silence", 20, 40)]
+    assert not rig.streams.open_gaps()
+
+
+@pytest.mark.parametrize("end", ["disconnected", "crashed"])
+def test_what_was_to_be_subscribed_anew_begins_on_the_next_line_with_whatever_comes(end: str) -> None:
+    rig = Rig()
+    line = rig.line()
+    rig.streams.subscribed(BBO, line, 1, 11)
+    rig.streams.silent("ws-0", [BBO.text], 11, renewed=True)
+    if end == "crashed":
+        rig.streams.crashed()
+    else:
+        rig.streams.disconnected("ws-0", "disconnect")
+    again = rig.line(50, epoch=2)
+    assert rig.streams.heard(rig.streams.find(BBO), again, 2, 51, None)
+    assert [(gap.cause, gap.start, gap.end) for gap in rig.closed] == [("silence", 11, 51)]
