@@ -77,6 +77,7 @@ class Hub:
         if stream is None:
             return False
         self._drop(stream)
+        self._saboteur.ended(stream)
         self._truth.line("unsub", client.number, client.path, topic)
         return True
 

@@ -186,6 +186,12 @@ class Saboteur:
             if chain is not None:
                 chain.broke(frame, now_ns)
 
+    def ended(self, stream: Stream) -> None:
+        """A subscription ended: a frame that was held back to come after the next one is lost."""
+        if stream.held is not None:
+            self._tell("lost_delta", stream, stream.held, "held back until the end of the subscription")
+            stream.held = None
+
     def _spoil(self, payload: bytes) -> tuple[bytes, str]:
         spoiled = bytearray(payload)
         if self._rng.random() < 0.5:

@@ -109,6 +109,10 @@ class LineHealth:
         # A subscription is answered with the venue's last message: no pause to learn, and no proof of life.
         if phase is Phase.RESENT:
             return Finding("compare", topic, since, before)
+        if stream.echo and phase is Phase.CONFIRM:
+            stream.echo = False
+            stream.good_wall = since
+            return None
         stream.blurred = False
         if stream.count == 1:
             return None
@@ -137,6 +141,9 @@ class LineHealth:
             stream.phase = Phase.RESENT
             stream.until = now + _GRACE_NS
             stream.resent_began = began
+            stream.echo = False
+        elif stream.phase is Phase.CONFIRM:
+            stream.echo = True
         elif stream.phase is Phase.OFF:
             stream.phase = Phase.WATCHED
             stream.last_at = now

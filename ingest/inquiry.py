@@ -26,6 +26,8 @@ _VERBATIM: Final = 3
 """So many messages sent again just as they were, and the venue is known to do so."""
 _EARLIER_NS: Final = 10_000_000
 """What is stamped so long before the acknowledgement was not made to answer it: it was a push."""
+_LATEST_NS: Final = 500_000_000
+"""A push that is stamped so long before an acknowledgement came before it, if it came."""
 
 
 class Inquiry:
@@ -154,8 +156,12 @@ class Inquiry:
         name, before = finding.topic, finding.before
         stats = self._stats
         if before is None:
-            # Nothing was ever said, so this may as well be the first push.
-            return self._answered(name, mono, wall, newer=False)
+            # Nothing was ever said, so this may as well be the first push, or from before the subscription.
+            stream, first = self.health.streams[name], self._reader.push(text)
+            made = None if first is None else first.ts_event
+            withheld = made is not None and stream.began < made <= stream.resent_began - _LATEST_NS
+            since = finding.since if withheld else None
+            return self._answered(name, mono, wall, newer=withheld, since=since, answer=text)
         if before == text or self._reader.text(before) == text:
             stats.verbatim += 1
             is_newer = False

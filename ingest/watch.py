@@ -102,6 +102,7 @@ class StreamHealth:
         "began",
         "blurred",
         "count",
+        "echo",
         "good_wall",
         "last_at",
         "pace",
@@ -133,6 +134,8 @@ class StreamHealth:
         """Venue time of the acknowledgement, ns."""
         self.resent_began = 0
         """Venue time of the acknowledgement of the second subscription, ns."""
+        self.echo = False
+        """One more subscription was acknowledged, so the answer will come again: that is no push."""
         self.blurred = False
         """A frame that may have been its own was not read since it last spoke: a newer answer proves nothing."""
         self.asked_at = 0

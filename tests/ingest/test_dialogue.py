@@ -725,3 +725,41 @@ def test_the_end_of_a_dead_subscription_is_asked_for_once(talk: Make) -> None:
         it.hear(delta("ethusdt", eth, eth + 1))
         eth += 1
     assert unsubs == 1, "a second one would end the subscription that follows"
+
+
+@pytest.mark.parametrize(("age_ms", "holes"), [(100, 0), (700, 1), (60_000, 0)])
+def test_a_first_message_that_was_withheld_is_missed_if_it_is_told_from_one_that_is_late(
+    talk: Make, age_ms: int, holes: int
+) -> None:
+    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it.subscribe()
+    said: list[dict[str, Any]] = []
+    seq = 0
+    while not said:
+        said = [each for each in it.pass_time(0.1) if each.get("sub", "").endswith("refresh.20")]
+        it.hear(trades(seq := seq + 1))
+    it.ack(said[0])
+    it.hear(refresh(120, 9.5, it.clock.wall_ns() // MS - age_ms))
+    it.pass_time(0.1)
+    it.hear(refresh(121, 9.6, it.clock.wall_ns() // MS))
+    assert len(it.journal.events("silence")) == holes
+
+
+def test_an_answer_that_is_given_twice_does_not_confirm_itself(talk: Make) -> None:
+    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it.subscribe()
+    for seq in range(100):
+        it.pass_time(0.1)
+        it.hear(refresh(seq, 9.0 + seq % 2, it.clock.wall_ns() // MS))
+        it.hear(trades(seq))
+    said: list[dict[str, Any]] = []
+    while len(said) < 2:
+        said += it.pass_time(0.1)
+        it.hear(trades(seq := seq + 1))
+    made = it.clock.wall_ns() // MS - 900
+    for question in said:
+        it.ack(question)
+        it.hear(refresh(120, 9.5, made))
+    it.pass_time(0.1)
+    it.hear(refresh(125, 9.6, it.clock.wall_ns() // MS))
+    assert len(it.journal.events("silence")) == 1
