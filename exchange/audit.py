@@ -31,12 +31,13 @@ SLACK_NS: Final = 1_000_000_000
 """The exchange stamps when it sends, the recorder when it receives: a frame may wait that long in between."""
 
 KNOWABLE_NS: Final = {
-    "silence": 35_000_000_000,
-    "half_open": 15_000_000_000,
-    "net_half_open": 15_000_000_000,
+    "silence": 8_000_000_000,
+    "half_open": 4_000_000_000,
+    "net_half_open": 4_000_000_000,
 }
-"""A stream that stops is not told from a quiet market at once: the recorder asks after at most 30 s. A silence that
-began later than this before the end may be known or not; what it withheld is not counted against the archive."""
+"""A stream that stops is not told from a quiet market at once: the recorder asks after 2 s, once more where the first
+answer proves nothing, and later where a stream dies again and again. A silence that began later than this before
+the end may be known or not; what it withheld is not counted against the archive."""
 
 AS_OF_SAMPLES: Final = 200
 """Books asked for by instant; all are compared by sequence number."""
@@ -488,11 +489,14 @@ def _trades(
             result.problems.append(f"trade {trade_seq} of {symbol} is recorded {count} times")
     inside_of = _Spans(holes[stream])
     for trade_seq, line in true.items():
-        if not since + SLACK_NS < line["t"] < until - SLACK_NS:
+        t = line["t"]
+        late = truth.late(t)
+        # What was on its way on a slow line when the recorder ended could not be recorded.
+        if not since + SLACK_NS < t <= late < until - SLACK_NS:
             continue
         result.trades_true += 1
         # A hole begins by time of receipt: on a slow line it may be that of what was sent long before.
-        inside = inside_of.holds(line["t"], truth.late(line["t"]))
+        inside = inside_of.holds(t, late)
         if trade_seq in recorded:
             result.trades_recovered += inside
         elif inside:
