@@ -328,6 +328,16 @@ def test_what_was_buffered_on_a_lost_line_is_not_joined_on_the_next() -> None:
     assert not feed.sync.replayed
 
 
+def test_a_loss_among_buffered_deltas_leaves_only_those_after_it() -> None:
+    feed = Feed()
+    base = feed.market.snapshot()
+    first, _lost, last = feed.deltas(3)
+    feed.give(first, last)
+    assert feed.give(base) is Outcome.REFUSED
+    assert feed.give(feed.market.snapshot(last.prev_seq)) is Outcome.ADOPTED
+    assert [held.delta for held in feed.sync.replayed] == [last]
+
+
 def test_buffer_is_bounded_and_gives_up_the_oldest() -> None:
     feed = Feed()
     feed.sync = BookSync(SYMBOL, FEED, buffer_limit=4)
