@@ -38,13 +38,13 @@ bench: $(VENV)/.bench build/peers/.installed  ## measure, with the peers in the 
 peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchange with ccxt and cryptofeed
 	$(BIN)/python -m pytest -m peers tests
 
-sim: $(VENV)/.test  ## record a simulated day with every fault, and 1,000 short seeds
+sim: $(VENV)/.test  ## record four simulated hours with every fault, and 120 short seeds
 	$(BIN)/python -m tests.simulation
 
 crash: $(VENV)/.test  ## kill the recorder, the sealer and the power at every point, and recover
 	$(BIN)/python -m tests.crash
 
-fuzz: $(VENV)/.test  ## ten million hostile frames, and every bit of a segment flipped
+fuzz: $(VENV)/.test  ## a million hostile frames, and every bit of a segment flipped
 	$(BIN)/python -m tests.fuzz
 
 mutants: $(VENV)/.test  ## plant bugs, and see that the tests find each one

@@ -70,14 +70,12 @@ def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int 
 @click.command()
 @click.option("--seed", default=1, show_default=True, help="Everything random depends on it.")
 @click.option("--jobs", default=2, show_default=True, help="Processes.")
-@click.option(
-    "--kills", default=21_000, show_default=True, help="Processes to kill while they write or open."
-)
-@click.option("--sealers", default=4_000, show_default=True, help="Processes to kill, sealers among them.")
-@click.option("--races", default=1_000, show_default=True, help="Start races for one archive.")
-@click.option("--shutdowns", default=60, show_default=True, help="Whole recorders to end under load.")
-@click.option("--states", default=2_000_000, show_default=True, help="States of the disk after a power loss.")
-@click.option("--full", default=500, show_default=True, help="Disks to fill up while a recorder writes.")
+@click.option("--kills", default=8_000, show_default=True, help="Processes to kill while they write or open.")
+@click.option("--sealers", default=1_500, show_default=True, help="Processes to kill, sealers among them.")
+@click.option("--races", default=300, show_default=True, help="Start races for one archive.")
+@click.option("--shutdowns", default=30, show_default=True, help="Whole recorders to end under load.")
+@click.option("--states", default=600_000, show_default=True, help="States of the disk after a power loss.")
+@click.option("--full", default=250, show_default=True, help="Disks to fill up while a recorder writes.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts.")
 def main(
     seed: int,

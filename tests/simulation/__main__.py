@@ -11,36 +11,53 @@ from typing import Final
 
 import click
 
+from tests.simulation import ab, liveness
 from tests.simulation.findings import Findings, percentile
 from tests.simulation.seeds import Result, day, run_seed, short
 
 _REPORT: Final = Path("build/reliability/sim.json")
 _SHOWN: Final = 5
 _DAY_SEED: Final = 20_000_000
+_MUST_BE_ZERO: Final = ("wrong", "false alarms", "never found", "requests refused")
 
 
 @click.command()
 @click.option("--seed", type=int, help="Run this short seed alone.")
-@click.option("--seeds", default=1000, show_default=True, help="Short seeds to run.")
+@click.option("--seeds", default=120, show_default=True, help="Short seeds to run.")
 @click.option("--first", default=0, show_default=True, help="The first of them.")
-@click.option("--hours", default=24.0, show_default=True, help="Length of the simulated day; 0: none.")
+@click.option("--hours", default=4.0, show_default=True, help="Length of the simulated day; 0: none.")
 @click.option("--day-seed", default=_DAY_SEED, show_default=True, help="Seed of the day.")
+@click.option("--calm", default=4.0, show_default=True, help="Hours to look for false alarms in; 0: none.")
+@click.option(
+    "--merged", default=1_000_000, show_default=True, help="Frames that two lines lose in turn; 0: none."
+)
 @click.option("--jobs", default=2, show_default=True, help="Processes.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Leave a single seed's truth and archive here.")
 def main(
-    seed: int | None, seeds: int, first: int, hours: float, day_seed: int, jobs: int, keep: Path | None
+    seed: int | None,
+    seeds: int,
+    first: int,
+    hours: float,
+    day_seed: int,
+    calm: float,
+    merged: int,
+    jobs: int,
+    keep: Path | None,
 ) -> None:
     """Simulate; exit code 1 if a promise was broken."""
     begun = time.perf_counter()
     if seed is not None:
         results = [run_seed(seed, short(seed), keep)]
         days: list[Result] = []
+        others: dict[str, dict[str, float]] = {}
     else:
-        results, days = _run(range(first, first + seeds), hours, day_seed, jobs)
+        results, days, others = _run(range(first, first + seeds), hours, day_seed, calm, merged, jobs)
     figures: dict[str, object] = {}
     for name, part in (("day", days), ("short seeds", results)):
         if part:
             figures |= {f"{name}: {key}": value for key, value in _figures(part).items()}
+    for name, found in others.items():
+        figures |= {f"{name}: {key}": value for key, value in found.items()}
     figures["real time, s"] = round(time.perf_counter() - begun, 1)
     width = max(map(len, figures))
     for key, value in figures.items():
@@ -57,23 +74,39 @@ def main(
             click.echo(f"  {problem}", err=True)
         if len(result.problems) > _SHOWN:
             click.echo(f"  and {len(result.problems) - _SHOWN} more", err=True)
-    raise SystemExit(bool(failed))
+    broken = [
+        f"{name}: {key} is {value:g}"
+        for name, found in others.items()
+        for key, value in found.items()
+        if value and any(word in key for word in _MUST_BE_ZERO)
+    ]
+    for text in broken:
+        click.echo(f"\nFAILED: {text}", err=True)
+    raise SystemExit(bool(failed or broken))
 
 
-def _run(seeds: range, hours: float, day_seed: int, jobs: int) -> tuple[list[Result], list[Result]]:
+def _run(
+    seeds: range, hours: float, day_seed: int, calm: float, merged: int, jobs: int
+) -> tuple[list[Result], list[Result], dict[str, dict[str, float]]]:
     from bookreel.cli.progress import Progress
 
     results: list[Result] = []
     days: list[Result] = []
     with ProcessPoolExecutor(jobs) as pool, Progress("seeds", len(seeds)) as progress:
         running: dict[Future[Result], bool] = {}
+        others: dict[str, Future[dict[str, float]]] = {}
         if hours:
             running[pool.submit(_caught, day_seed, hours)] = True
         running |= {pool.submit(_caught, seed, None): False for seed in seeds}
+        if calm:
+            others["liveness"] = pool.submit(liveness.run, 1, calm)
+        if merged:
+            others["merge"] = pool.submit(ab.run, merged)
         for future in as_completed(running):
             (days if running[future] else results).append(future.result())
             progress.advance()
-    return sorted(results, key=lambda result: result.seed), days
+        found = {name: future.result() for name, future in others.items()}
+    return sorted(results, key=lambda result: result.seed), days, found
 
 
 def _caught(seed: int, hours: float | None) -> Result:
