@@ -206,6 +206,8 @@ class _Truth(msgspec.Struct):
     trades: dict[str, dict[int, dict[str, Any]]]
     faults: list[dict[str, Any]]
     subscriptions: list[dict[str, Any]]
+    stalls: list[tuple[int, int]]
+    """When the disk kept nothing, and until when at the latest."""
     slow: list[tuple[int, int]]
     """When connections were slow, and when the last late message had come."""
     clock: _Clock
@@ -213,6 +215,10 @@ class _Truth(msgspec.Struct):
     """When the recorder ended for good, where that is told."""
     of_recorder: bool
     """Whether it tells what happened to the recorder."""
+
+    def kept(self, t: int) -> int:
+        """Until when at least all was on the disk that a loss of power at ``t`` finds."""
+        return min((since for since, until in self.stalls if since <= t <= until + SLACK_NS), default=t)
 
     def late(self, t: int) -> int:
         """When at the latest what was sent at ``t`` came."""
@@ -261,7 +267,7 @@ def _coverage(archive: Archive, symbols: list[str], truth: _Truth) -> dict[Strea
 
 
 def _read(path: Path) -> _Truth:
-    truth = _Truth(defaultdict(list), defaultdict(dict), [], [], [], _Clock(), None, of_recorder=False)
+    truth = _Truth(defaultdict(list), defaultdict(dict), [], [], [], [], _Clock(), None, of_recorder=False)
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     with path.open("rb") as file:
         for order, text in enumerate(file):
@@ -279,6 +285,8 @@ def _read(path: Path) -> _Truth:
                         continue
                     if kind in RECORDER_FAULTS or kind == "stop":
                         truth.ended, truth.of_recorder = line["t"], True
+                    if kind == "disk_slow":
+                        truth.stalls.append((line["t"], line["until"]))
                     if kind == "net_slow":
                         truth.slow.append((line["t"], line["until"]))
                     truth.faults.append(line)
@@ -354,7 +362,9 @@ def _as_of(archive: Archive, sample: list[tuple[Stream, int, Any]], result: Audi
         true = (_levels(line["bids"]), _levels(line["asks"]))
         # An empty delta moves the true number on without changing the book, so the older number is right too.
         fits = book.seq is not None and book.seq <= line["seq"] and (list(book.bids), list(book.asks)) == true
-        if not (book.valid and (fits or book.seq is None or book.seq > line["seq"])):
+        # What came at the same instant is in it too.
+        newer = book.seq is not None and book.seq > line["seq"] and book.ts_recv == instant
+        if not (book.valid and (fits or newer)):
             result.books_wrong += 1
             told = "not the true one" if book.valid else "said to be inside a gap, but it is not"
             result.problems.append(f"book({symbol!r}, at={instant}, feed={feed!r}) is {told}")
@@ -413,6 +423,10 @@ def _gaps(
         for hole in near:
             # Who is killed had no time to say that it stopped.
             hole.explained |= not (kind in RECORDER_FAULTS and hole.cause == "operator")
+        if kind == "power_loss":
+            # Later writes may be on the disk where earlier ones are not: such a hole ends before the power was lost.
+            for hole in holes[stream]:
+                hole.explained |= hole.cause == "corrupt" and hole.holds(truth.kept(t), t)
         # A stream that was not covered yet, or no more, had nothing to lose.
         if not near and not since + SLACK_NS < t < until - SLACK_NS:
             continue

@@ -3,12 +3,17 @@
 The rule: a book as of T is the newest whole book received at or before T with the deltas of its epoch
 received at or before T over it. It is *valid* where its stream was covered at T: inside the stream's life
 and not inside one of its gaps.
+
+Where the clock was set back, the rule holds within one turn of the journal (:mod:`bookreel.storage.turns`): the book
+as of T is that at the last position of T's turn whose receive time is at or before T, by the order of the journal.
+An instant that lies in several turns names no one book, and is not valid.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +36,7 @@ from bookreel.storage.changes import (
 from bookreel.storage.contents import Contents, Stream
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.schema import TIME
+from bookreel.storage.turns import Turn, turn_at
 
 __all__ = ["BBO", "BOOKS", "Book", "Coverage", "Question", "best_rows", "book_at", "book_rows"]
 
@@ -103,6 +109,11 @@ class Coverage:
         self._starts = [gap.start for gap in self._gaps]
 
     @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The stretches of the stream's journal in which the clock was not set back, where there are several."""
+        return self._stream.turns
+
+    @property
     def until(self) -> int | None:
         """When the stream ended (ns), None if it has not."""
         return self._stream.until
@@ -118,7 +129,9 @@ class Coverage:
         return None
 
     def valid(self, ts: int) -> bool:
-        """Whether nothing is missing at an instant (ns)."""
+        """Whether nothing is missing at an instant (ns), and it is one instant."""
+        if any(low <= ts <= high for low, high in self._stream.doubts):
+            return False
         until = self._stream.until
         return self._stream.since <= ts and (until is None or ts <= until) and self.gap(ts) is None
 
@@ -136,16 +149,70 @@ class Question(msgspec.Struct, frozen=True):
         """Rows of this stream."""
         return Bounds(symbol=self.symbol, feed=self.feed, until=until, pos_from=pos_from)
 
+    def before(self, until: int, turn: int | None) -> Iterator[Bounds]:
+        """What came before ``until`` (ns) in a turn, and all that the turn went on from, the newest first; without a
+        turn what came before.
+        """
+        bounds = self.bounds(until=until)
+        turns = self.coverage.turns
+        if turn is None:
+            yield bounds
+            return
+        last = _NOW if turn + 1 == len(turns) else turns[turn + 1].pos
+        for index in range(turn, -1, -1):
+            first = turns[index].pos if index else 0
+            yield bounds._replace(pos_from=first, pos_until=last)
+            bounds, last = bounds._replace(until=None), first
+
+    def newest(self, until: int, turn: int | None) -> Whole | None:
+        """The newest whole book there."""
+        found = (newest_whole(self.scanner, self.contents, bounds) for bounds in self.before(until, turn))
+        return next((whole for whole in found if whole is not None), None)
+
+    def parts(self, start: int, end: int) -> Iterator[tuple[int, int, int | None]]:
+        """A range of time (ns, end exclusive) as ranges that are each answered from one turn."""
+        turns = self.coverage.turns
+        edges = {edge for turn in turns for edge in (turn.since, turn.end + 1) if start < edge < end}
+        for low, high in pairwise([start, *sorted(edges), max(start, end)]):
+            yield low, high, turn_at(turns, low)
+
     def changes(self, start: int, end: int) -> Iterator[Change]:
-        """The newest whole book before ``start`` and every change after it received before ``end`` (ns)."""
-        base = newest_whole(self.scanner, self.contents, self.bounds(until=start))
-        bounds = self.bounds(until=end, pos_from=None if base is None else base.pos)
+        """The newest whole book before ``start`` and every change after it received before ``end`` (ns), by the
+        journal: where the clock was set back, also what came between them at other times.
+        """
+        turns = self.coverage.turns
+        if not turns:
+            return self._changes(self.newest(start, None), self.bounds(until=end))
+        touched = [at for at, turn in enumerate(turns) if turn.since < end and turn.end >= start]
+        if not touched:
+            return iter(())
+        base = self.newest(start, touched[0])
+        after = turns[touched[-1] + 1].pos if touched[-1] + 1 < len(turns) else None
+        return self._changes(base, self.bounds()._replace(pos_until=after))
+
+    def changes_of(self, start: int, end: int, turn: int | None) -> Iterator[Change]:
+        """The book as of ``start`` and every change after it before ``end`` (ns), of one turn."""
+        if turn is None:
+            return self.changes(start, end) if not self.coverage.turns else iter(())
+        base = self.newest(start, turn)
+        last = next(self.before(end, turn))
+        found = self._changes(base, last._replace(until=None, pos_from=None))
+        first = last.pos_from or 0
+        return (change for change in found if _standing(change) < first or change.ts_recv < end)
+
+    def _changes(self, base: Whole | None, bounds: Bounds) -> Iterator[Change]:
+        bounds = bounds._replace(pos_from=None if base is None else base.pos)
         books: Iterator[Whole] = wholes(self.scanner, self.contents, bounds)
         if base is not None:
             # A keyframe in the middle of an epoch is as good a beginning as any.
             first = base._replace(source="push")
             books = _after(first, books)
         return changes(steps(self.scanner, self.contents, bounds), books)
+
+
+def _standing(change: Change) -> int:
+    """The position at which it took effect."""
+    return max(change.pos, change.epoch)
 
 
 def _after(first: Whole, books: Iterator[Whole]) -> Iterator[Whole]:
@@ -158,14 +225,16 @@ def _after(first: Whole, books: Iterator[Whole]) -> Iterator[Whole]:
 def book_at(question: Question, at: int, depth: int | None) -> Book:
     """The book as of ``at`` (ns), at most ``depth`` levels a side (None: all)."""
     coverage = question.coverage
-    base = newest_whole(question.scanner, question.contents, question.bounds(until=min(at + 1, _NOW)))
+    turn = turn_at(coverage.turns, at)
+    known = turn is not None or not coverage.turns
+    base = question.newest(min(at + 1, _NOW), turn) if known else None
     gap = coverage.gap(at)
     if base is None:
         return Book(question.symbol, question.feed, None, None, None, None, [], [], False, gap)
     book = L2Book()
     book.load(base.bids, base.asks)
     seq, ts_event, ts_recv = base.seq, base.ts_event, base.ts_recv
-    last = None if seq is None else _overlay(question, book, base, seq, at)
+    last = None if seq is None else _overlay(question, book, base, seq, at, turn)
     if last is not None:
         seq, ts_event, ts_recv = last
     bids, asks = book.top(depth)
@@ -184,13 +253,19 @@ def book_at(question: Question, at: int, depth: int | None) -> Book:
 
 
 def _overlay(
-    question: Question, book: L2Book, base: Whole, after: int, at: int
+    question: Question, book: L2Book, base: Whole, after: int, at: int, turn: int | None
 ) -> tuple[int, int | None, int] | None:
     """Put the deltas after ``base`` over the book, all at once; (seq, ts_event, ts_recv) of the last one."""
     columns = ("side", "price", "size", "seq", "epoch", "ts_event", "ts_recv", "pos")
-    bounds = question.bounds(until=min(at + 1, _NOW), pos_from=base.pos)
     last: tuple[int, int | None, int] | None = None
-    for piece in question.scanner.scan(question.contents, "book_deltas", columns, bounds):
+    stretches = [
+        bounds._replace(pos_from=max(base.pos, bounds.pos_from or 0))
+        for bounds in question.before(min(at + 1, _NOW), turn)
+        if bounds.pos_until is None or bounds.pos_until > base.pos
+    ]
+    scan = question.scanner.scan
+    pieces = (scan(question.contents, "book_deltas", columns, bounds) for bounds in reversed(stretches))
+    for piece in chain.from_iterable(pieces):
         rows = piece.filter(
             pc.and_(
                 pc.equal(piece["epoch"], pa.scalar(base.epoch)), pc.greater(piece["seq"], pa.scalar(after))
@@ -271,6 +346,27 @@ def book_rows(question: Question, start: int, end: int, every: int | None, depth
     change, or, with ``every`` (ns), the book as of each multiple of it at which one is known.
     """
     block = _Block(BOOKS)
+    if every is None:
+        _fill(block, question, question.changes(start, end), start, end, None, depth)
+    else:
+        for low, high, turn in question.parts(start, end):
+            found = question.changes_of(low, high, turn)
+            first = 0 if turn is None else question.coverage.turns[turn].pos
+            _fill(block, question, found, low, high, every, depth, first)
+    return block.table()
+
+
+def _fill(
+    block: _Block,
+    question: Question,
+    changes: Iterator[Change],
+    start: int,
+    end: int,
+    every: int | None,
+    depth: int,
+    first: int = 0,
+) -> None:
+    """Rows of one stretch. What came before position ``first`` was there from the start, whatever its time is."""
     valid = question.coverage.valid
     bids, asks = _Side([], bid=True), _Side([], bid=False)
     change: Change | None = None
@@ -291,8 +387,8 @@ def book_rows(question: Question, start: int, end: int, every: int | None, depth
             )
         )
 
-    for following in question.changes(start, end):
-        ts_recv = following.ts_recv
+    for following in changes:
+        ts_recv = following.ts_recv if _standing(following) >= first else start
         if every is not None and change is not None:
             while due < ts_recv and due < end:
                 write(due)
@@ -305,7 +401,7 @@ def book_rows(question: Question, start: int, end: int, every: int | None, depth
             asks.apply(change.asks)
         else:
             bids, asks = _Side(change.bids, bid=True), _Side(change.asks, bid=False)
-        if every is None and ts_recv >= start:
+        if every is None and start <= ts_recv < end:
             write(ts_recv)
     if every is not None and change is not None:
         # Nothing is known of the time after the stream's end or the newest record.
@@ -314,7 +410,6 @@ def book_rows(question: Question, start: int, end: int, every: int | None, depth
         while due < stop:
             write(due)
             due += every
-    return block.table()
 
 
 def best_rows(question: Question, start: int, end: int) -> pa.Table:
@@ -329,6 +424,6 @@ def best_rows(question: Question, start: int, end: int) -> pa.Table:
             book.apply(Delta(symbol, feed, 0, change.seq, change.prev_seq, change.bids, change.asks))
         else:
             book.load(change.bids, change.asks)
-        if change.ts_recv >= start:
+        if start <= change.ts_recv < end:
             block.append((change.ts_recv, change.ts_event, change.epoch, change.seq, *book.best()))
     return block.table()

@@ -18,11 +18,24 @@ import pyarrow as pa
 from bookreel.book.model import Gap
 from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.schema import TABLES, TIME
+from bookreel.storage.turns import Span, Turn
 
 if TYPE_CHECKING:
     from bookreel.storage.manifest import FileEntry
 
-__all__ = ["STREAMS", "Contents", "Stream", "book_depth", "gap_rows", "sealed_streams", "stream_rows"]
+__all__ = [
+    "DOUBTS",
+    "STREAMS",
+    "TURNS",
+    "Contents",
+    "Stream",
+    "book_depth",
+    "doubt_rows",
+    "gap_rows",
+    "sealed_streams",
+    "stream_rows",
+    "turn_rows",
+]
 
 _COLUMNS: Final[dict[str, Any]] = {
     "symbol": pa.string(),
@@ -45,6 +58,30 @@ _FEED_OF: Final = {
 STREAMS: Final = pa.schema(_COLUMNS)
 """Columns of :func:`stream_rows`."""
 
+_TURN_COLUMNS: Final[dict[str, Any]] = {
+    "symbol": pa.string(),
+    "feed": pa.string(),
+    "pos": pa.int64(),
+    "next_pos": pa.int64(),
+    "since": TIME,
+    "until": TIME,
+}
+
+TURNS: Final = pa.schema(_TURN_COLUMNS)
+"""Columns of :func:`turn_rows`: a turn is of the positions from ``pos`` to ``next_pos``, exclusive."""
+
+_DOUBT_COLUMNS: Final[dict[str, Any]] = {
+    "symbol": pa.string(),
+    "feed": pa.string(),
+    "low": TIME,
+    "high": TIME,
+}
+
+DOUBTS: Final = pa.schema(_DOUBT_COLUMNS)
+"""Columns of :func:`doubt_rows`, both ends included."""
+
+_EVER: Final = (1 << 63) - 1
+
 _SEQUENCED: Final = re.compile(r"mbp\.(\d+)")
 _PUSHED: Final = re.compile(r"mbp\.refresh\.(\d+)")
 _MERGED: Final = re.compile(r"depth\.step(\d+)")
@@ -53,13 +90,17 @@ _MERGED: Final = re.compile(r"depth\.step(\d+)")
 class Stream(msgspec.Struct, frozen=True):
     """The life of one stream: covered from ``since`` to ``until`` (receive times, ns), but for its gaps.
 
-    ``until`` is None while its run is open and the recorder is alive.
+    ``until`` is None while its run is open and the recorder is alive. ``turns``: the stretches of its journal in
+    which the clock was not set back, where there are several; ``doubts``: instants for which nothing is promised,
+    since they lie in several of them.
     """
 
     symbol: str
     feed: str
     since: int
     until: int | None
+    turns: tuple[Turn, ...] = ()
+    doubts: tuple[Span, ...] = ()
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -136,9 +177,28 @@ def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Str
 def stream_rows(streams: Iterable[Stream]) -> pa.Table:
     """The streams as a table of :data:`STREAMS`."""
     rows = [(s.symbol, s.feed, book_depth(s.feed), s.since, s.until) for s in streams]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(STREAMS)
+    return _rows(rows, STREAMS)
+
+
+def turn_rows(streams: Iterable[Stream]) -> pa.Table:
+    """The turns of those streams that have several as a table of :data:`TURNS`."""
+    rows = [
+        (s.symbol, s.feed, turn.pos, following, turn.since, turn.end)
+        for s in streams
+        for turn, following in zip(s.turns, [*(turn.pos for turn in s.turns[1:]), _EVER], strict=False)
+    ]
+    return _rows(rows, TURNS)
+
+
+def doubt_rows(streams: Iterable[Stream]) -> pa.Table:
+    """The instants for which nothing is promised as a table of :data:`DOUBTS`."""
+    return _rows([(s.symbol, s.feed, *span) for s in streams for span in s.doubts], DOUBTS)
+
+
+def _rows(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     return pa.table(
-        [pa.array(column, field.type) for column, field in zip(columns, STREAMS, strict=True)], schema=STREAMS
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
     )
 
 

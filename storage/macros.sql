@@ -1,6 +1,8 @@
 -- The views and macros beside the tables. Each statement begins with CREATE at the start of a line. Names that begin with an
 -- underscore are the reader's own:
 --   _streams(symbol, feed, depth, since, until)  every stream ever covered; until is null while its run is open
+--   _turns(symbol, feed, pos, next_pos, since, until)  of streams whose clock was set back, the stretches where it was not
+--   _doubts(symbol, feed, low, high)             instants that lie in several of them, of which nothing is promised
 --   _archive(horizon)                            receive time of the newest record, null in an empty archive
 -- A bare name that is also a parameter is the parameter, so columns are qualified throughout.
 
@@ -16,10 +18,20 @@ CREATE MACRO _covered(of_symbol, of_feed, at_time) AS (
         WHERE s.symbol = of_symbol AND s.feed = of_feed AND s.since <= at_time AND (s.until IS NULL OR at_time <= s.until)
     )
     AND NOT EXISTS (
+        FROM _doubts d WHERE d.symbol = of_symbol AND d.feed = of_feed AND d.low <= at_time AND at_time <= d.high
+    )
+    AND NOT EXISTS (
         FROM gaps g
         WHERE g.symbol = of_symbol AND g.feed = of_feed AND g.start < at_time AND (g."end" IS NULL OR at_time < g."end")
     )
 );
+
+-- The turn of a stream that an instant is answered from: the last one it lies in, else the one that had ended last. No row
+-- where the clock was never set back.
+CREATE MACRO _turn(of_symbol, of_feed, at_time) AS TABLE
+SELECT t.pos, t.next_pos FROM _turns t
+WHERE t.symbol = of_symbol AND t.feed = of_feed AND t.since <= at_time
+ORDER BY t.until >= at_time DESC, CASE WHEN t.until >= at_time THEN t.pos END DESC, t.until DESC, t.pos DESC LIMIT 1;
 
 -- The same for a stretch of time. A gap's times are receive times, so it is widened by a second for what was on its way.
 CREATE MACRO _whole(of_symbol, of_feed, from_time, to_time) AS (
@@ -42,13 +54,24 @@ WITH chosen AS (
     WHERE s.symbol = symbol AND s.depth IS NOT NULL AND (feed IS NULL OR s.feed = feed)
     ORDER BY s.depth DESC LIMIT 1
 ),
-newest AS (
-    SELECT b.ts_recv, b.pos, b.seq, b.epoch
+turn AS (FROM _turn(symbol, (SELECT c.name FROM chosen c), _instant(ts))),
+wholes AS (
+    SELECT b.ts_recv, b.pos, b.seq, b.epoch, 9223372036854775807 AS rank
     FROM book_snapshots b
     WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c) AND b.ts_recv <= _instant(ts)
+        AND b.pos >= coalesce((SELECT t.pos FROM turn t), 0)
+        AND b.pos < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
         -- An answer to a request that came while the book was live is kept to compare with; it begins nothing.
         AND (b.source <> 'refresh' OR b.epoch = b.pos)
-    ORDER BY b.ts_recv DESC, b.seq DESC NULLS LAST, b.pos DESC LIMIT 1
+    UNION ALL
+    -- All that the turn went on from, whenever the clock said that it was.
+    SELECT b.ts_recv, b.pos, b.seq, b.epoch, b.pos AS rank
+    FROM book_snapshots b JOIN turn t ON b.pos < t.pos
+    WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c) AND (b.source <> 'refresh' OR b.epoch = b.pos)
+),
+newest AS (
+    SELECT w.ts_recv, w.pos, w.seq, w.epoch
+    FROM wholes w ORDER BY w.rank DESC, w.ts_recv DESC, w.seq DESC NULLS LAST, w.pos DESC LIMIT 1
 ),
 -- In two steps, so that the levels of one book are read and not those of every book before it.
 base AS (
@@ -64,8 +87,15 @@ changes AS (
     FROM book_deltas d
     WHERE d.symbol = symbol AND d.feed = (SELECT c.name FROM chosen c) AND d.ts_recv <= _instant(ts)
         AND d.epoch = (SELECT n.epoch FROM newest n) AND d.seq > (SELECT n.seq FROM newest n)
+        AND d.pos >= coalesce((SELECT t.pos FROM turn t), 0)
+        AND d.pos < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
+    UNION ALL
+    SELECT d.side, d.price, d.size, d.seq, d.ts_recv
+    FROM book_deltas d JOIN turn t ON d.pos < t.pos
+    WHERE d.symbol = symbol AND d.feed = (SELECT c.name FROM chosen c)
+        AND d.epoch = (SELECT n.epoch FROM newest n) AND d.seq > (SELECT n.seq FROM newest n)
 ),
-newer AS (SELECT max(c.seq) AS seq, max(c.ts_recv) AS ts_recv FROM changes c),
+newer AS (SELECT max(c.seq) AS seq, arg_max(c.ts_recv, c.seq) AS ts_recv FROM changes c),
 found AS (
     SELECT 'bid' AS side, unnest(b.bids, max_depth := 2), -1 AS seq FROM base b
     UNION ALL BY NAME
@@ -100,11 +130,20 @@ FROM book_at(
 
 -- The newest recorded best bid and offer at an instant.
 CREATE MACRO bbo_at(symbol, ts) AS TABLE
+WITH turn AS (FROM _turn(symbol, 'bbo', _instant(ts))),
+quotes AS (
+    SELECT q.ts_event, q.ts_recv, q.symbol, q.pos, q.seq, q.bid, q.bid_size, q.ask, q.ask_size, 9223372036854775807 AS rank
+    FROM bbo q
+    WHERE q.symbol = symbol AND q.ts_recv <= _instant(ts)
+        AND q.pos >= coalesce((SELECT t.pos FROM turn t), 0)
+        AND q.pos < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
+    UNION ALL
+    SELECT q.ts_event, q.ts_recv, q.symbol, q.pos, q.seq, q.bid, q.bid_size, q.ask, q.ask_size, q.pos AS rank
+    FROM bbo q JOIN turn t ON q.pos < t.pos WHERE q.symbol = symbol
+)
 SELECT q.ts_event, q.ts_recv, q.symbol, q.pos,
     q.seq, q.bid, q.bid_size, q.ask, q.ask_size, _covered(symbol, 'bbo', _instant(ts)) AS valid
-FROM bbo q
-WHERE q.symbol = symbol AND q.ts_recv <= _instant(ts)
-ORDER BY q.ts_recv DESC, q.pos DESC LIMIT 1;
+FROM quotes q ORDER BY q.rank DESC, q.ts_recv DESC, q.pos DESC LIMIT 1;
 
 -- Bars made from trades, by the venue's time. A bar that a gap of the trades overlaps, or that began before they were recorded or
 -- ends after, is not valid.

@@ -79,6 +79,8 @@ class _State(msgspec.Struct):
     streams: list[StreamState]
     trades: dict[str, list[int | str]]
     instruments: dict[str, tuple[bytes, int]]
+    now: int = 0
+    mono: int = 0
 
 
 class Recent:
@@ -192,6 +194,8 @@ class Normalizer:
                 last_ts=self._last_ts,
                 damaged=self._damaged,
                 forgotten=self._streams.forgotten,
+                now=self._streams.now,
+                mono=self._streams.mono,
                 lines=lines,
                 streams=streams,
                 trades={symbol: recent.ids() for symbol, recent in self._trades.items()},
@@ -222,6 +226,8 @@ class Normalizer:
         self._last_ts = saved.last_ts
         self._damaged = saved.damaged
         self._streams.forgotten = saved.forgotten
+        self._streams.now = saved.now
+        self._streams.mono = saved.mono
         self._streams.restore(saved.lines, saved.streams)
         self._trades = {symbol: Recent(ids) for symbol, ids in saved.trades.items()}
         self._instruments = saved.instruments
@@ -246,7 +252,10 @@ class Normalizer:
         counts = self.counts
         counts["frames"] += 1
         text = record.payload
-        line = self._streams.line(record.conn, record.epoch, record.ts_recv)
+        streams = self._streams
+        if record.direction is Direction.IN:
+            streams.received(record.pos, record.ts_recv, record.mono)
+        line = streams.line(record.conn, record.epoch, record.ts_recv)
         try:
             if record.kind is Kind.COMPRESSED:
                 text = self._venue.inflate(text)

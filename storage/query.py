@@ -18,7 +18,15 @@ import duckdb
 import pyarrow as pa
 
 from bookreel.storage.answer import Answer
-from bookreel.storage.contents import STREAMS, Contents, stream_rows
+from bookreel.storage.contents import (
+    DOUBTS,
+    STREAMS,
+    TURNS,
+    Contents,
+    doubt_rows,
+    stream_rows,
+    turn_rows,
+)
 from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile, FileGone, QueryError, StorageError
 from bookreel.storage.schema import TABLES, TIME
@@ -49,7 +57,14 @@ def _definitions() -> dict[str, str]:
 DEFINITIONS: Final = _definitions()
 """View or macro name to its statement, each after what it is made of."""
 
-_OWN: Final[dict[str, pa.Schema]] = {"_streams": STREAMS, "_archive": pa.schema([("horizon", TIME)])}
+_OF_STREAMS: Final = {"_streams": stream_rows, "_turns": turn_rows, "_doubts": doubt_rows}
+
+_OWN: Final[dict[str, pa.Schema]] = {
+    "_streams": STREAMS,
+    "_turns": TURNS,
+    "_doubts": DOUBTS,
+    "_archive": pa.schema([("horizon", TIME)]),
+}
 """Further tables that the macros read."""
 
 _KNOWN: Final = DEFINITIONS.keys() | TABLES.keys() | _OWN.keys()
@@ -88,9 +103,7 @@ def open_views(archive: Path | str, tables: Collection[str] | None = None) -> du
         contents = tail.look(wanted)
     finally:
         tail.close()
-    return Database(root).view(
-        contents, None if tables is None else wanted | {"_streams", "_archive", "gaps"}
-    )
+    return Database(root).view(contents, None if tables is None else wanted | _OWN.keys() | {"gaps"})
 
 
 class Database:
@@ -135,8 +148,9 @@ class Database:
         """
         names = _KNOWN if needed is None else set(needed)
         con = self._con.cursor()
-        if "_streams" in names:
-            con.register("_streams", stream_rows(contents.streams))
+        for name, rows in _OF_STREAMS.items():
+            if name in names:
+                con.register(name, rows(contents.streams))
         if "_archive" in names:
             con.register("_archive", pa.table({"horizon": pa.array([contents.horizon], TIME)}))
         for table in TABLES.keys() & names:

@@ -47,8 +47,8 @@ _DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
 
 
 class Bounds(NamedTuple):
-    """What rows are wanted. ``since`` inclusive and ``until`` exclusive bound ``ts_recv`` (ns),
-    ``pos_from`` inclusive the position. None does not bound.
+    """What rows are wanted. ``since`` inclusive and ``until`` exclusive bound ``ts_recv`` (ns), ``pos_from``
+    inclusive and ``pos_until`` exclusive the position. None does not bound.
     """
 
     symbol: str | None = None
@@ -56,6 +56,7 @@ class Bounds(NamedTuple):
     since: int | None = None
     until: int | None = None
     pos_from: int | None = None
+    pos_until: int | None = None
 
 
 _ALL: Final = Bounds()
@@ -218,7 +219,8 @@ class Scanner:
             until = None if bounds.until is None else bounds.until - 1
             if not _may_hold(group, places["ts_recv"], bounds.since, until):
                 continue
-            if not _may_hold(group, places["pos"], bounds.pos_from, None):
+            last = None if bounds.pos_until is None else bounds.pos_until - 1
+            if not _may_hold(group, places["pos"], bounds.pos_from, last):
                 continue
             span = group.column(places["pos"]).statistics
             least, greatest = 0, _POS_MAX
@@ -286,6 +288,7 @@ def _touches(entry: FileEntry, bounds: Bounds) -> bool:
         (bounds.since is not None and entry.ts_max < bounds.since)
         or (bounds.until is not None and entry.ts_min >= bounds.until)
         or (bounds.pos_from is not None and entry.pos_max < bounds.pos_from)
+        or (bounds.pos_until is not None and entry.pos_min >= bounds.pos_until)
     )
 
 
@@ -332,6 +335,8 @@ class _Piece:
             masks.append(pc.less(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.until)))
         if bounds.pos_from is not None and self._pos is None:
             masks.append(pc.greater_equal(rows["pos"], pa.scalar(bounds.pos_from)))
+        if bounds.pos_until is not None:
+            masks.append(pc.less(rows["pos"], pa.scalar(bounds.pos_until)))
         if not masks:
             return rows
         mask = masks[0]

@@ -54,6 +54,7 @@ from bookreel.book.model import Cause, Gap
 from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
 from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, LineState, Pace
 from bookreel.storage.shedding import SHED_CAUSES
+from bookreel.storage.turns import Span, Turn, Turns, overlaps
 from bookreel.venues.message import Topic
 
 __all__ = ["STREAMS_MAX", "Run", "Stream", "StreamState", "Streams"]
@@ -66,7 +67,7 @@ STREAMS_MAX: Final = 65_536
 class Run(msgspec.Struct, frozen=True):
     """The newest run of a stream. ``first``: when the stream was good for the first time ever; ``start``: when
     this run began; ``end``: when it ended, None if it goes on (all receive times, ns). ``epoch``: position of the
-    frame that began it.
+    frame that began it. ``turns`` of its journal, and instants (``doubts``) at which nothing is promised for them.
     """
 
     symbol: str
@@ -76,6 +77,8 @@ class Run(msgspec.Struct, frozen=True):
     first: int
     start: int
     end: int | None
+    turns: tuple[Turn, ...] = ()
+    doubts: tuple[Span, ...] = ()
 
 
 class StreamState(msgspec.Struct):
@@ -99,6 +102,7 @@ class StreamState(msgspec.Struct):
     renewed: bool = False
     lost: int | None = 0
     digest: bytes = b""
+    turns: Turns = msgspec.field(default_factory=Turns)
 
 
 class Stream:
@@ -123,6 +127,7 @@ class Stream:
         "suspicion",
         "sync",
         "topic",
+        "turns",
         "wanted",
     )
 
@@ -153,6 +158,7 @@ class Stream:
         self.lost: int | None = 0
         # Of a plain stream: its last message in this run.
         self.digest = b""
+        self.turns = Turns()
 
     def spoke(self, ts_recv: int) -> bool:
         """A message came. False if it may be the last one again, with which the venue answers a subscription: that is
@@ -190,6 +196,17 @@ class Streams:
         self.forgotten: int | None = None
         """Set where the state before the journal's first record is lost: its last receive time (ns). Each stream then
         begins with a ``corrupt`` hole."""
+        self.now = self.mono = 0
+        """When the newest frame of this life of the recorder was received, by both of its clocks, ns."""
+
+    def received(self, pos: int, ts_recv: int, mono: int) -> None:
+        """The next frame. Only the wall clock is ever set back; what is older by both was only written down late."""
+        if ts_recv < self.now and mono >= self.mono:
+            for stream in self._streams.values():
+                stream.turns.set_back(pos, self.now, ts_recv)
+                if stream.line is not None and stream.first is not None:
+                    stream.first = min(stream.first, ts_recv)
+        self.now, self.mono = ts_recv, mono
 
     # Lines
 
@@ -228,7 +245,9 @@ class Streams:
             stream.shed = stream.renewed = False
             if stream.line is not None:
                 self._leave(stream, cause, stream.pace.last_ts)
+            stream.turns.end(self.now)
         self._lines.clear()
+        self.now = self.mono = 0
 
     # Subscriptions
 
@@ -357,6 +376,7 @@ class Streams:
         """A sequenced stream's book is right from record ``pos`` on."""
         sync = stream.sync
         assert sync is not None, "only a sequenced stream adopts a snapshot"
+        hole = sync.closed or stream.gap
         if sync.closed is not None:
             self._report(replace(sync.closed, records_lost=stream.lost or None), pos, ts_recv)
         elif stream.gap is not None:
@@ -365,6 +385,8 @@ class Streams:
         stream.suspicion = None
         stream.lost = 0
         self._run(stream, pos, ts_recv)
+        if hole is not None:
+            stream.turns.doubts += stream.turns.crossed(hole.start, ts_recv)
 
     def delta_outcome(self, stream: Stream, outcome: Outcome) -> None:
         """A suspect stream's chain was looked at: whole or broken, the suspicion is settled."""
@@ -393,7 +415,12 @@ class Streams:
             hole = stream.hole
             end = None if hole is None else hole.start
             topic = stream.topic
-            found.append(Run(topic.symbol, topic.feed, stream.conn, epoch, stream.first, stream.since, end))
+            turns = stream.turns
+            doubts = [*turns.doubts, *overlaps(turns.turns)]
+            if hole is not None and not stream.ended:
+                doubts += turns.crossed(hole.start)
+            run = Run(topic.symbol, topic.feed, stream.conn, epoch, stream.first, stream.since, end)
+            found.append(replace(run, turns=tuple(turns.turns), doubts=tuple(doubts)))
         return found
 
     def checkpoint(self) -> tuple[list[LineState], list[StreamState]]:
@@ -420,6 +447,7 @@ class Streams:
                 pace=stream.pace,
                 acked_ts=stream.acked_ts,
                 digest=stream.digest,
+                turns=stream.turns,
                 last_seq=stream.last_seq,
                 keyframe_ts=stream.keyframe_ts,
                 gap=stream.gap,
@@ -450,6 +478,7 @@ class Streams:
             stream.pace = kept.pace
             stream.acked_ts = kept.acked_ts
             stream.digest = kept.digest
+            stream.turns = kept.turns
             stream.last_seq = kept.last_seq
             stream.keyframe_ts = kept.keyframe_ts
             stream.gap = kept.gap
@@ -482,13 +511,16 @@ class Streams:
             return
         if stream.gap is not None and stream.shed:
             return
-        if stream.gap is not None:
+        hole = stream.gap
+        if hole is not None:
             self._close(stream, pos, ts_recv, seq)
         elif moved:
             stream.conn = line.conn
             return
         stream.conn = line.conn
         self._run(stream, pos, ts_recv)
+        if hole is not None:
+            stream.turns.doubts += stream.turns.crossed(hole.start, ts_recv)
 
     def _run(self, stream: Stream, pos: int, ts_recv: int) -> None:
         stream.run = pos
@@ -496,6 +528,7 @@ class Streams:
         stream.since = stream.pace.last_ts = ts_recv
         if stream.first is None or ts_recv < stream.first:
             stream.first = ts_recv
+        stream.turns.begin(pos, ts_recv)
 
     def _leave(self, stream: Stream, cause: Cause, ts_good: int) -> None:
         """The stream is on no line any more and was good until ``ts_good``."""
@@ -510,6 +543,8 @@ class Streams:
         elif whole:
             self._open(stream, cause, ts_good)
         stream.ended = whole and cause == "operator" and stream.hole is not None
+        if stream.ended and stream.hole is not None:
+            stream.turns.end(stream.hole.start)
 
     def _give_up(self, stream: Stream, cause: Cause) -> None:
         """What comes next of the stream is known to be missing."""

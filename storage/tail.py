@@ -195,7 +195,8 @@ class Tail:
             # purpose.
             going_on = run.end is None or (run.symbol, run.feed) in holes
             until = (None if alive else horizon) if going_on else run.end
-            streams.append(Stream(run.symbol, run.feed, run.first, until))
+            turns = run.turns if len(run.turns) > 1 else ()
+            streams.append(Stream(run.symbol, run.feed, run.first, until, turns, run.doubts))
         files = {table: manifest.files(table) for table in TABLES}
         if self._lost is not None:
             streams = _joined(sealed_streams(self._root, files), streams)

@@ -216,3 +216,69 @@ def test_books_and_book_are_the_engine(captured: Path) -> None:
             assert list(zip(columns["ask_price"][row], columns["ask_size"][row], strict=True)) == asks
             book = archive.book("btcusdt", at)
             assert (book.bids, book.asks, book.seq, book.valid) == (bids, asks, columns["seq"][row], True)
+
+
+def _set_back(record: Record, *, sealed: bool) -> Any:
+    """The clock is set back from 20 to 0 in the middle of a chain, which then breaks and is joined anew; at 2 it is
+    set forward to 30.
+    """
+    recording = record()
+    append = recording.journal.append
+    monos = iter(range(1, 1_000))
+    recording.journal.append = lambda wall, mono, *rest: append(wall, next(monos), *rest)
+    recording.connect(9, "market.btcusdt.mbp.150")
+    recording.snapshot(10, 10, [[98, 5]], [[102, 5]])
+    recording.delta(15, 10, 11, [[98, 6]])
+    recording.delta(20, 11, 12, [[98, 7]])
+    recording.delta(0, 12, 13, [[97, 1]])
+    recording.delta(1, 20, 21, [[1, 1]])
+    recording.snapshot(2, 21, [[50, 1]], [[60, 1]])
+    recording.delta(30, 21, 22, [[51, 1]])
+    recording.flush()
+    if sealed:
+        recording.rotate()
+        recording.seal()
+    return recording
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize(
+    ("at", "valid", "seq"),
+    [
+        (0, True, 13),
+        (0.5, True, 13),
+        (1.5, False, 13),
+        (2, True, 21),
+        (9, True, 21),
+        (15, False, 21),
+        (20, False, 21),
+        (21, True, 21),
+        (30, True, 22),
+    ],
+)
+def test_where_the_clock_was_set_back_the_journal_decides(
+    record: Record, at: float, valid: bool, seq: int, sealed: bool
+) -> None:
+    """The oldest whole book has the latest time, and is not the newest. What came twice is not valid."""
+    recording = _set_back(record, sealed=sealed)
+    with Archive(recording.path) as archive:
+        book = archive.book("btcusdt", recording.at(at))
+        assert (book.seq, book.valid) == (seq, valid)
+        rows = archive.sql(
+            "SELECT DISTINCT seq, valid, epoch, epoch_ns(ts_recv) FROM book_at('btcusdt', ?)",
+            [recording.at(at)],
+        )
+        assert rows.fetchall() == [(seq, valid, book.epoch, book.ts_recv)]
+        each = archive.books("btcusdt", recording.at(at), recording.at(at) + 1, every="1ns")
+        assert (each["seq"].to_pylist(), each["valid"].to_pylist()) == ([seq], [valid])
+
+
+def test_changes_follow_the_journal_where_the_clock_was_set_back(record: Record) -> None:
+    recording = _set_back(record, sealed=True)
+    with Archive(recording.path) as archive:
+        assert archive.bbo("btcusdt", 0, recording.at(40))["bid"].to_pylist() == [98.0] * 4 + [50.0, 51.0]
+        found = archive.bbo("btcusdt", recording.at(0), recording.at(3))
+        assert list(zip(found["seq"].to_pylist(), found["bid_size"].to_pylist(), strict=True)) == [
+            (13, 7.0),
+            (21, 1.0),
+        ]
