@@ -246,7 +246,7 @@ def _set_back(record: Record, *, sealed: bool) -> Any:
     ("at", "valid", "seq"),
     [
         (0, True, 13),
-        (0.5, True, 13),
+        (0.5, False, 13),
         (1.5, False, 13),
         (2, True, 21),
         (9, True, 21),
