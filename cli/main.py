@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, str]] = {
     "sql": "Ask an archive with SQL, the newest second included.",
     "book": "Show the order book at an instant.",
     "replay": "Write what was recorded as lines of JSON, as fast as possible or at its own pace.",
+    "serve": "Serve an archive over HTTP.",
     "exchange": "Run an exchange of one's own, with faults to order.",
 }
 """Name to the line shown by `bookreel --help`; the code is in `bookreel.cli.<name>` as `command`."""

@@ -18,6 +18,7 @@ PUBLIC = {
         RecordedKline RecordedSnapshot RecordedTicker RecordedTrade ReplayError Session Stream
         Unsettled iso to_interval to_ns
     """,
+    "bookreel.replay.server": "Limits ROUTES Route ServeError Server Settings make_app",
     "bookreel.exchange": """
         FAULT_KINDS Exchange ExchangeConfig ExchangeError PortInUse TruthRecord UnknownFault UnknownSymbol
         parse_faults read_truth

@@ -1,0 +1,141 @@
+"""The application: every route of the tables, behind one guard and one translation of errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from aiohttp import web
+
+from bookreel.replay.server import status
+from bookreel.replay.server.auth import LOOPBACK, Guard
+from bookreel.replay.server.errors import (
+    BadRequest,
+    Internal,
+    NotAllowed,
+    NotFound,
+    ServeError,
+    TooLarge,
+    nearest,
+    problem,
+    translate,
+)
+from bookreel.replay.server.keys import ARCHIVE, SETTINGS, STREAMS
+from bookreel.replay.server.limits import Slots
+from bookreel.replay.server.parameters import parse
+from bookreel.replay.server.routes import Route
+from bookreel.replay.server.settings import Settings
+
+__all__ = ["ROUTES", "make_app"]
+
+_Next: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES,)
+"""Everything that is answered on the first port; further tables are added here."""
+
+_ORIGIN: Final[Any] = web.RequestKey("ORIGIN", str)
+"""The origin whose pages may read the answer."""
+
+_STARTED: Final[Any] = web.RequestKey("STARTED", bool)
+"""The answer's head was sent."""
+
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Max-Age": "600",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES) -> web.Application:
+    """An application that answers ``routes`` from an archive; nothing is opened before it starts."""
+    hosts: frozenset[str] | None = frozenset({settings.host, *settings.allow_hosts})
+    if settings.host in LOOPBACK:
+        hosts = LOOPBACK | frozenset(settings.allow_hosts)
+    elif not settings.allow_hosts:
+        hosts = None  # there the token keeps strange pages out
+    guard = Guard(settings.token, hosts, settings.allow_origins)
+    app = web.Application(middlewares=[_answers(guard, routes)], client_max_size=settings.limits.body_bytes)
+    app[ARCHIVE] = archive
+    app[SETTINGS] = settings
+    app[STREAMS] = Slots(settings.limits.streams, "streams")
+    app.on_response_prepare.append(_add_headers)
+    for route in routes:
+        app.router.add_route(route.method, route.path, _served(route))
+    return app
+
+
+def _served(route: Route) -> _Next:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        values = parse(route.parameters, request.query)
+        with request.app[STREAMS].take() if route.stream else nullcontext():
+            return await route.handler(request, values)
+
+    return serve
+
+
+def _answers(guard: Guard, routes: Iterable[Route]) -> Any:
+    """The middleware: who may ask, and every failure as JSON."""
+    paths = sorted({route.path for route in routes})
+    unguarded = {route.path for route in routes if route.open}
+
+    @web.middleware
+    async def answer(request: web.Request, handler: _Next) -> web.StreamResponse:
+        try:
+            host, origin = request.headers.get("Host"), request.headers.get("Origin")
+            guard.check_host(host)
+            request[_ORIGIN] = guard.check_origin(origin, host)
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+                return web.Response(status=204, headers=_PREFLIGHT)
+            if request.path not in unguarded:
+                guard.check_token(request.headers.get("Authorization"))
+            return await handler(request)
+        except web.HTTPException as error:
+            return _converted(error, request, paths)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            if _STARTED in request:  # too late for another answer: the client sees that it was cut off
+                _log.exception("%s %s failed on the way", request.method, request.path)
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError("cut off after a failure") from error
+            known = translate(error)
+            if isinstance(known, Internal):
+                _log.exception("%s %s failed", request.method, request.path)
+            return problem(known)
+
+    return answer
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    request[_STARTED] = True
+    response.headers["Server"] = "bookreel"
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    if (origin := request.get(_ORIGIN)) is not None:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Vary"] = "Origin"
+
+
+def _converted(error: web.HTTPException, request: web.Request, paths: list[str]) -> web.Response:
+    """One of aiohttp's own answers as one of ours."""
+    if isinstance(error, web.HTTPNotFound):
+        near = nearest(request.path[:64], paths)
+        return problem(NotFound(f"there is nothing at {request.path[:100]!r}{near}", allowed=paths))
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = sorted(error.allowed_methods)
+        known = NotAllowed(f"{error.method[:20]!r} is not possible at {request.path}", allowed=allowed)
+        response = problem(known)
+        response.headers["Allow"] = ", ".join(allowed)
+        return response
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return problem(TooLarge("the request's body is too large"))
+    failed: ServeError = BadRequest(error.reason) if error.status < 500 else Internal(error.reason)
+    response = problem(failed)
+    response.set_status(error.status)
+    return response
