@@ -44,7 +44,7 @@ sim: $(VENV)/.test  ## record four simulated hours with every fault, and 120 sho
 crash: $(VENV)/.test  ## kill the recorder, the sealer and the power at every point, and recover
 	$(BIN)/python -m tests.crash
 
-fuzz: $(VENV)/.test  ## a million hostile frames, and every bit of a segment flipped
+fuzz: $(VENV)/.test  ## ten million hostile frames, and every bit of a segment flipped
 	$(BIN)/python -m tests.fuzz
 
 mutants: $(VENV)/.test  ## plant bugs, and see that the tests find each one

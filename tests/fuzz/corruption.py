@@ -6,9 +6,11 @@ only; the hole is in ``gaps``; ``verify`` names each damaged file.
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeAlias
@@ -30,6 +32,7 @@ from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import TABLES
 from bookreel.storage.seal import seal
 from bookreel.storage.segment import Damage, SegmentReader
+from bookreel.storage.tail import Tail
 from bookreel.storage.verify import verify
 from bookreel.venues.huobi import Huobi
 from tests.fuzz.mutators import pack
@@ -40,6 +43,7 @@ from tests.simulation.disk import SimDisk
 __all__ = [
     "BYTES",
     "SegmentDamage",
+    "checkpoints",
     "make_archive",
     "million",
     "sealed_bytes",
@@ -159,32 +163,43 @@ class Segment:
         with SegmentReader(_PATH, _OneFile(content), closed=True) as reader:  # type: ignore[arg-type]
             found = list(reader.read())
             ended = reader.footer is not None
+        damages = [index for index, item in enumerate(found) if type(item) is Damage]
+        lost = self._lost_at(found, damages)
+        for pos in lost:
+            if touched is not None and not touched(self.starts[pos - 1], self.starts[pos]):
+                raise Wrong(f"record {pos} is lost, and its bytes are whole")
+        # What ends between two records and has no footer is a crash, which the next run's `start` tells.
+        if lost and not damages and ended:
+            raise Wrong(f"{len(lost)} records are missing without a word")
+        # What follows from it depends on what was lost and where that was told, and on nothing else.
+        key = (*lost, "at", *damages)
+        if key not in self._gaps:
+            self._gaps[key] = self._told(found, set(lost))
+        if (wrong := self._gaps[key]) is not None:
+            raise Wrong(wrong)
+        return len(lost)
+
+    def _lost_at(self, found: list[Record | Damage], damages: list[int]) -> list[int]:
+        """Positions of the records that are not in ``found``, all others being there as they were written. Raises
+        :class:`Wrong`.
+        """
+        records = self.records
+        if len(damages) == 1:
+            # Nearly always: all records up to the damage, and all from some record on.
+            (at,) = damages
+            rest = len(records) - (len(found) - at - 1)
+            if at <= rest and found[:at] == records[:at] and found[at + 1 :] == records[rest:]:
+                return list(range(at + 1, rest + 1))
         seen: set[int] = set()
-        shape: list[object] = []
         for item in found:
             if isinstance(item, Damage):
-                shape.append(-1)
                 continue
             if item != self._by_pos.get(item.pos):
                 raise Wrong(f"record {item.pos} is not the one that was written")
             if item.pos in seen:
                 raise Wrong(f"record {item.pos} came twice")
             seen.add(item.pos)
-        lost = [record.pos for record in self.records if record.pos not in seen]
-        for pos in lost:
-            if touched is not None and not touched(self.starts[pos - 1], self.starts[pos]):
-                raise Wrong(f"record {pos} is lost, and its bytes are whole")
-        damages = [item for item in found if isinstance(item, Damage)]
-        # What ends between two records and has no footer is a crash, which the next run's `start` tells.
-        if lost and not damages and ended:
-            raise Wrong(f"{len(lost)} records are missing without a word")
-        # What follows from it depends on what was lost and where that was told, and on nothing else.
-        key = (*lost, "at", *(index for index, item in enumerate(found) if isinstance(item, Damage)))
-        if key not in self._gaps:
-            self._gaps[key] = self._told(found, set(lost))
-        if (wrong := self._gaps[key]) is not None:
-            raise Wrong(wrong)
-        return len(lost)
+        return [record.pos for record in records if record.pos not in seen]
 
     @property
     def ways(self) -> int:
@@ -219,12 +234,12 @@ def segment_damage(step: int = 1, share: tuple[int, int] = (0, 1)) -> dict[str, 
     found: dict[str, SegmentDamage] = {}
     for name, cases in (("bits", _bits), ("cuts", _cuts), ("blocks", _blocks)):
         outcome = found[name] = SegmentDamage(records=len(segment.records))
-        for index, (content, touched) in enumerate(cases(segment.content)):
+        for index, (damaged, touched) in enumerate(cases(segment.content)):
             if index % (step * share[1]) != step * share[0]:
                 continue
             outcome.cases += 1
             try:
-                lost = segment.check(content, touched)
+                lost = segment.check(damaged(), touched)
             except Exception as error:
                 outcome.wrong.append(f"{name} {index}: {error!r}")
                 continue
@@ -235,21 +250,28 @@ def segment_damage(step: int = 1, share: tuple[int, int] = (0, 1)) -> dict[str, 
     return found
 
 
-_Case: TypeAlias = "tuple[bytes, Callable[[int, int], bool] | None]"
+_Case: TypeAlias = "tuple[Callable[[], bytes], Callable[[int, int], bool] | None]"
+"""What makes the damaged content, and whether damage lies in these bytes (None: it does not matter)."""
+
+
+def _flipped(content: bytes, at: int, mask: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :]
 
 
 def _bits(content: bytes) -> Iterator[_Case]:
-    damaged = bytearray(content)
     for at in range(len(content)):
+        touched = partial(_holds, at)
         for bit in range(8):
-            damaged[at] ^= 1 << bit
-            yield bytes(damaged), lambda start, stop, at=at: start <= at < stop  # type: ignore[misc]
-            damaged[at] ^= 1 << bit
+            yield partial(_flipped, content, at, 1 << bit), touched
+
+
+def _holds(at: int, start: int, stop: int) -> bool:
+    return start <= at < stop
 
 
 def _cuts(content: bytes) -> Iterator[_Case]:
     for at in range(START_BYTES, len(content)):
-        yield content[:at], lambda start, stop, at=at: stop > at  # type: ignore[misc]
+        yield partial(content.__getitem__, slice(at)), lambda start, stop, at=at: stop > at  # type: ignore[misc]
 
 
 def _blocks(content: bytes) -> Iterator[_Case]:
@@ -259,20 +281,21 @@ def _blocks(content: bytes) -> Iterator[_Case]:
     for size in (512, 4096):
         count = len(content) // size
         pieces = [content[at * size : (at + 1) * size] for at in range(count)]
-        tail = content[count * size :]
-
+        pieces.append(content[count * size :])
         for one in range(count):
             start, stop = one * size, (one + 1) * size
-            zeroed = b"".join([*pieces[:one], bytes(size), *pieces[one + 1 :], tail])
+            zeroed = partial(_with_pieces, pieces, {one: bytes(size)})
             yield zeroed, lambda begin, end, start=start, stop=stop: begin < stop and end > start  # type: ignore[misc]
             for other in range(count):
-                changed = list(pieces)
-                changed[one] = pieces[other]
                 if one != other:
-                    yield b"".join([*changed, tail]), None
+                    yield partial(_with_pieces, pieces, {one: pieces[other]}), None
                 if one < other:
-                    changed[other] = pieces[one]
-                    yield b"".join([*changed, tail]), None
+                    swapped = {one: pieces[other], other: pieces[one]}
+                    yield partial(_with_pieces, pieces, swapped), None
+
+
+def _with_pieces(pieces: list[bytes], others: dict[int, bytes]) -> bytes:
+    return b"".join([others.get(index, piece) for index, piece in enumerate(pieces)])
 
 
 def million(records: int = 1_000_000) -> int:
@@ -355,23 +378,29 @@ def sealed_bytes(archive: Path, step: int = 1, duckdb_every: int = 50) -> Sealed
             true = _rows(archive, entry)
             # A damaged footer can end the process from within pyarrow, so only a digest may let it be read.
             footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
-            for at in range(0, len(content), step):
-                number += 1
-                damaged = bytearray(content)
-                damaged[at] ^= 0xFF if at % 2 else 1 << at % 8
-                path.write_bytes(damaged)
-                _try_file(
-                    archive, entry, true, outcome, pages=at < footer, with_duckdb=number % duckdb_every == 0
-                )
-            path.write_bytes(content)
+            with path.open("r+b", buffering=0) as file:
+                for at in range(0, len(content), step):
+                    number += 1
+                    mask = 0xFF if at % 2 else 1 << at % 8
+                    os.pwrite(file.fileno(), bytes([content[at] ^ mask]), at)
+                    where = f"{entry.path} with byte {at} ^ {mask:#x}"
+                    duckdb = number % duckdb_every == 0
+                    _try_file(archive, entry, where, true, outcome, pages=at < footer, with_duckdb=duckdb)
+                    os.pwrite(file.fileno(), content[at : at + 1], at)
     return outcome
 
 
 def _try_file(
-    archive: Path, entry: FileEntry, true: Any, outcome: SealedDamage, *, pages: bool, with_duckdb: bool
+    archive: Path,
+    entry: FileEntry,
+    where: str,
+    true: Any,
+    outcome: SealedDamage,
+    *,
+    pages: bool,
+    with_duckdb: bool,
 ) -> None:
     outcome.cases += 1
-    where = f"{entry.path} ({hashlib.sha256((archive / entry.path).read_bytes()).hexdigest()[:8]})"
     try:
         _rows(archive, entry, Digests())
         outcome.read_wrong += 1
@@ -464,16 +493,23 @@ def side_files(archive: Path, step: int = 1) -> Counter[str]:
     return found
 
 
-def checkpoints(archive: Path, step: int) -> Counter[str]:
-    """Flip each ``step``-th byte of the newest checkpoint: counts of what `verify` said."""
+def checkpoints(archive: Path, step: int, verify_every: int = 16) -> Counter[str]:
+    """Flip each ``step``-th byte of the newest checkpoint: counts of whether those who read it are told so, and, each
+    ``verify_every``-th time, of what `verify` said.
+    """
     found: Counter[str] = Counter()
     state = archive / Manifest.load(archive).segments[-1].state
     state.chmod(0o644)
     content = state.read_bytes()
-    for at in range(0, len(content), step):
-        state.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+    for number, at in enumerate(range(0, len(content), step)):
+        state.write_bytes(_flipped(content, at, 1 << at % 8))
         found["bytes of a checkpoint"] += 1
-        if not any(problem.kind == "state" for problem in verify(archive).problems):
-            found["checkpoint: not named"] += 1
+        with closing(Tail(archive)) as tail:
+            if tail.look(("gaps",)).checkpoint_lost is None:
+                found["checkpoint: silently read"] += 1
+        if number % verify_every == 0:
+            found["checkpoints verified"] += 1
+            if not any(problem.kind == "state" for problem in verify(archive).problems):
+                found["checkpoint: not named"] += 1
     state.write_bytes(content)
     return found

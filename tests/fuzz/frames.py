@@ -6,6 +6,7 @@ is found again by the one command that :attr:`Finding.repeat` shows.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import resource
@@ -13,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -39,10 +41,13 @@ HANG_NS: Final = 100_000_000
 FRAMES: Final = 4_000
 """Spoiled frames of an episode."""
 
-_SEAL_EVERY: Final = 50
+_SEAL_EVERY: Final = 100
 """One episode of so many goes on to Parquet and is read back."""
 
-_HEAVY: Final = 1 / 4000
+_GARBAGE: Final = 20_000
+"""Objects between two looks for cycles: most of what a frame is made into goes by its count of references."""
+
+_HEAVY: Final = 1 / 12_000
 _RIGHT: Final = 0.2
 """Share of frames that are right: books become live by them."""
 
@@ -86,19 +91,32 @@ def episode(seed: int, number: int, frames: int | None = None) -> Outcome:
     sealing = number % _SEAL_EVERY == 0
     count = frames or FRAMES
     outcome = Outcome()
-    logger = logging.getLogger("bookreel")
-    was = logger.propagate
-    logger.propagate = False
     begun = time.process_time_ns()
-    if not sealing:
-        _run(Path("/nowhere"), DiscardDisk(), seed, number, count, outcome)
-    else:
-        with tempfile.TemporaryDirectory(prefix="bookreel-fuzz-") as folder:
-            _run(Path(folder) / "archive", OsDisk(), seed, number, count, outcome)
-    logger.propagate = was
+    with _undisturbed():
+        if not sealing:
+            _run(Path("/nowhere"), DiscardDisk(), seed, number, count, outcome)
+        else:
+            with tempfile.TemporaryDirectory(prefix="bookreel-fuzz-") as folder:
+                _run(Path(folder) / "archive", OsDisk(), seed, number, count, outcome)
     outcome.cpu_ns = time.process_time_ns() - begun
     outcome.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return outcome
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Spend no time on warnings, which every other frame is worth and nobody reads, and little on garbage."""
+    logger = logging.getLogger("bookreel")
+    logged, passed_on, collected = logger.level, logger.propagate, gc.get_threshold()
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    gc.set_threshold(_GARBAGE, *collected[1:])
+    try:
+        yield
+    finally:
+        logger.setLevel(logged)
+        logger.propagate = passed_on
+        gc.set_threshold(*collected)
 
 
 def _run(path: Path, disk: Any, seed: int, number: int, count: int, outcome: Outcome) -> None:

@@ -99,14 +99,14 @@ class BookOracle:
         self.adopted = 0
         self.applied = 0
 
-    def after(self, frame: Frame) -> None:
-        """The recorder took this frame. Raises :class:`Violation`."""
+    def after(self, frame: Frame) -> bool:
+        """The recorder took this frame. Whether the book is valid now. Raises :class:`Violation`."""
         sync = self._sync
         valid = sync.valid
         if valid:
             if self._valid and sync.epoch == self._epoch:
                 if sync.last_seq == self._seq:
-                    return
+                    return True
                 self._applied(frame)
             else:
                 self._adopted(frame)
@@ -114,6 +114,7 @@ class BookOracle:
         else:
             self._recent.append(frame)
         self._valid = valid
+        return valid
 
     def lost(self) -> None:
         """The connection is gone."""

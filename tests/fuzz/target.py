@@ -187,6 +187,9 @@ class Target:
             if topic.coverage == "sequenced"
         }
         self.oracles = {text.encode(): BookOracle(text, book.sync) for text, book in self._held.items()}
+        self._followed = [
+            (text.encode(), self.oracles[text.encode()], book.sync) for text, book in self._held.items()
+        ]
         self.live: dict[bytes, int | None] = dict.fromkeys(BOOK_TOPICS)
         self._paces: dict[str, Pace] = {}
         self.stats = LineStats("line-0", "ws://venue/ws", len(self.topics))
@@ -229,10 +232,9 @@ class Target:
         took = time.thread_time_ns() - begun
         records.clear()
         self.frames += 1
-        for topic, oracle in self.oracles.items():
-            oracle.after((payload, said))
-            sync = self._held[topic.decode()].sync
-            self.live[topic] = sync.last_seq if sync.valid else None
+        frame = payload, said
+        for topic, oracle, sync in self._followed:
+            self.live[topic] = sync.last_seq if oracle.after(frame) else None
         if pong is not None:
             self.dialogue.answer(pong)
         if down is not None:

@@ -42,4 +42,4 @@ def test_every_damaged_entry_is_refused(archive: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_named(archive: Path) -> None:
-    assert checkpoints(archive, 700).keys() == {"bytes of a checkpoint"}
+    assert checkpoints(archive, 700, 4).keys() == {"bytes of a checkpoint", "checkpoints verified"}

@@ -65,9 +65,13 @@ def salvage_topic(payload: bytes) -> Topic | None:
     """
     if payload.lstrip()[:1] == b"{":
         return _find_topic(payload[:_SALVAGE_BYTES])
-    # Where the header is damaged the data after it may still be sound.
     start = payload[:_SALVAGE_BYTES]
-    return _salvage(start, _GZIP) or _salvage(start[_HEADER_BYTES:], _RAW)
+    try:
+        # Mostly the compression is sound, and what it carries is not.
+        return _find_topic(isal_zlib.decompressobj(_GZIP).decompress(start, _SALVAGE_BYTES))
+    except _BROKEN:
+        # Where the header is damaged the data after it may still be sound.
+        return _salvage(start, _GZIP) or _salvage(start[_HEADER_BYTES:], _RAW)
 
 
 def _find_topic(text: bytes) -> Topic | None:
