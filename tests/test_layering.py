@@ -22,7 +22,7 @@ ARROWS = {
 
 PURE = {
     "book": {"msgspec", "sortedcontainers"},
-    "venues": {"msgspec", "isal"},
+    "venues": {"msgspec", "isal", "google"},
 }
 
 IMPURE_STDLIB = {
