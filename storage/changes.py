@@ -211,7 +211,7 @@ def piece_steps(piece: pa.Table) -> Iterator[Step]:
         pc.not_equal(side.slice(1), side.slice(0, count - 1)),
     )
     # Where a run of rows of one side of one delta begins; the last one is the end of all.
-    at = [0, *pc.add(pc.indices_nonzero(turns), pa.scalar(1, pa.uint64())).to_pylist(), count]
+    at: list[Any] = [0, *pc.add(pc.indices_nonzero(turns), pa.scalar(1, pa.uint64())).to_pylist(), count]
     heads = rows.select([name for name in STEP_COLUMNS if name not in ("price", "size")]).take(at[:-1])
     levels = list(zip(doubles(rows["price"]), doubles(rows["size"]), strict=True))
     columns = (

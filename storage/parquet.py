@@ -4,8 +4,9 @@ The same rows give the same bytes, with one version of pyarrow. Within a file ro
 :data:`~bookreel.storage.schema.SORT_KEYS` and a row group ends where a symbol ends if it can, so that the
 statistics of a row group name few symbols and one symbol's rows are found without reading the others'.
 
-Strings of few values, prices and sizes are dictionary-encoded. Integers are not: sorted as they are, zstd makes them
-smaller than a dictionary does, and in less time. Pages carry a checksum.
+Encodings were chosen by measurement (``docs/decisions/2026-11-21-encodings.md``). Strings of few values, prices and
+sizes get a dictionary; integers and times are stored as differences, but plain where one value is repeated for
+each level of a delta: zstd makes such runs smaller than differences do. Pages carry a checksum.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import base64
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import date
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bookreel.storage.columns import COMPACT_DELTAS, expand
-from bookreel.storage.schema import SORT_KEYS, TABLES
+from bookreel.storage.schema import SORT_KEYS, TABLES, TIME
 
 __all__ = [
     "GROUP_ROWS_MAX",
@@ -51,6 +52,13 @@ _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
 """Text columns of which hardly two values are alike."""
+
+_RUNS: Final = frozenset({"ts_recv", "pos", "epoch", "seq", "prev_seq"})
+"""Columns of ``book_deltas`` that have one value for all levels of a delta."""
+
+_ZSTD_LEVEL: Final = 3
+_ZSTD_LEVELS: Final = {"payload": 1}
+"""The text of frames, half of an archive, becomes smaller with 1 than with 3, and in less time."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -117,12 +125,14 @@ def next_group(
 def open_writer(table: str, sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer of a sealed file's format; ``schema``: see :func:`stored_schema`."""
     dictionaries: Any = _dictionary_columns(table)
+    encodings: Any = _encodings(table) or None
     writer = pq.ParquetWriter(
         sink,
         schema,
         compression="zstd",
-        compression_level=3,
+        compression_level=_levels(table),
         use_dictionary=dictionaries,
+        column_encoding=encodings,
         write_statistics=True,
         write_page_checksum=True,
         store_schema=False,
@@ -211,5 +221,31 @@ def _dictionary_columns(table: str) -> list[str]:
         if field.type == pa.float64() or (field.type == pa.string() and field.name not in LONG_TEXTS):
             columns.append(field.name)
         elif pa.types.is_list(field.type):
-            columns += [f"{field.name}.list.element.price", f"{field.name}.list.element.size"]
+            columns += _leaves(field)
     return columns
+
+
+def _encodings(table: str) -> dict[str, str]:
+    """The encodings of the columns that have neither a dictionary nor the plain one."""
+    encodings: dict[str, str] = {}
+    for field in TABLES[table]:
+        if field.name == "trade_id":
+            encodings[field.name] = "DELTA_BYTE_ARRAY"
+        elif table == "book_deltas" and field.name in _RUNS:
+            continue
+        elif pa.types.is_integer(field.type) or field.type == TIME:
+            encodings[field.name] = "DELTA_BINARY_PACKED"
+    return encodings
+
+
+def _levels(table: str) -> dict[str, int]:
+    """The zstd level of each column, by its path in the file."""
+    paths = chain.from_iterable(
+        _leaves(field) if pa.types.is_list(field.type) else [field.name] for field in TABLES[table]
+    )
+    return {path: _ZSTD_LEVELS.get(path, _ZSTD_LEVEL) for path in paths}
+
+
+def _leaves(field: pa.Field[Any]) -> list[str]:
+    """The columns in the file of a column of levels."""
+    return [f"{field.name}.list.element.price", f"{field.name}.list.element.size"]
