@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import duckdb
 import pyarrow as pa
 
 from bookreel.replay import Archive
-from bookreel.storage.errors import QueryError
+from bookreel.storage.errors import FileGone, QueryError
 
 __all__ = ["Params", "Rows", "answer", "ask"]
 
@@ -34,23 +33,20 @@ def ask(archive: Archive, query: str, params: Params = None) -> Rows:
     Raises ``QueryError`` where the statement is wrong and ``CorruptFile`` where what it reads is damaged, here
     or while the batches are read.
     """
-    tries = 2
-    while True:
-        tries -= 1
+    try:
         try:
-            reader = archive.sql(query, params).to_arrow_reader(BATCH_ROWS)
-            first = next(iter(reader), None)
-            return Rows(reader.schema, _batches(first, reader, archive, query, params))
-        except QueryError as error:
-            raise _as_sentence(error) from error
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            return _begun(archive, query, params)
+        except FileGone:
             # Nothing was given yet: where a day was compacted in this moment, the next look has its new files.
-            if not tries or not _is_gone(error):
-                raise _told(archive, query, params, str(error)) from error
+            return _begun(archive, query, params)
+    except QueryError as error:
+        raise _as_sentence(error) from error
 
 
-def _is_gone(error: Exception) -> bool:
-    return "No such file" in str(error) or "No files found" in str(error)
+def _begun(archive: Archive, query: str, params: Params) -> Rows:
+    reader = archive.sql(query, params).to_arrow_reader(BATCH_ROWS)
+    first = next(iter(reader), None)
+    return Rows(reader.schema, _batches(first, reader))
 
 
 def answer(archive: Archive, query: str, params: Params = None) -> list[tuple[Any, ...]]:
@@ -60,26 +56,13 @@ def answer(archive: Archive, query: str, params: Params = None) -> list[tuple[An
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def _batches(
-    first: pa.RecordBatch | None, reader: pa.RecordBatchReader, archive: Archive, query: str, params: Params
-) -> Iterator[pa.RecordBatch]:
+def _batches(first: pa.RecordBatch | None, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     if first is not None:
         yield first
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise _told(archive, query, params, str(error)) from error
-        yield batch
-
-
-def _told(archive: Archive, query: str, params: Params, reason: str) -> QueryError:
-    """Why a statement failed while it ran. Raises ``CorruptFile`` if that is a file's fault: its digest shows it."""
-    with Archive(archive.path, verify_on_read=True) as checked:
-        checked.sql(query, params)
-    return _as_sentence(QueryError(reason))
+    try:
+        yield from reader
+    except QueryError as error:
+        raise _as_sentence(error) from error
 
 
 def _as_sentence(error: QueryError) -> QueryError:

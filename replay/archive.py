@@ -64,7 +64,7 @@ class Archive:
     def __init__(self, path: Path | str, *, verify_on_read: bool = False) -> None:
         self.path = Path(path)
         self._tail = Tail(self.path)
-        self._digests = Digests() if verify_on_read else None
+        self._digests = Digests(whole=verify_on_read)
         self._scanner = Scanner(self._digests)
         self._gaps: dict[str, list[Gap]] = {}
 
@@ -268,7 +268,7 @@ class Archive:
         )
         for symbol in sorted(selection.symbols or ()):
             self._steady(lambda name=symbol: self._known(self._tail.look(), name))  # type: ignore[misc]
-        return Source(self.path, selection, verify_on_read=self._digests is not None)
+        return Source(self.path, selection, verify_on_read=self._digests.whole)
 
     def _steady(self, answer: Callable[[], _T]) -> _T:
         """An answer, looked for again where a day was compacted while its old files were still to be read."""

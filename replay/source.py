@@ -31,7 +31,7 @@ class Source:
 
     def scanner(self) -> Scanner:
         """What reads sealed files, of the caller's own; it looks at their digests if the archive was opened so."""
-        return Scanner(Digests() if self._verify_on_read else None)
+        return Scanner(Digests(whole=self._verify_on_read))
 
     def place(self, after: str | None) -> Place:
         """Where to begin: at a token (raises BadToken), or at the beginning of the range."""

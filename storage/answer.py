@@ -6,15 +6,26 @@ accepted, and DuckDB does not say which file it was reading.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
 
 from bookreel.storage.errors import StorageError
 
-__all__ = ["Answer"]
+__all__ = ["FOREIGN", "Answer"]
+
+FOREIGN: Final = (
+    duckdb.Error,
+    pa.ArrowException,
+    OSError,
+    RuntimeError,
+    UnicodeDecodeError,
+    MemoryError,
+    OverflowError,
+)
+"""What DuckDB raises over a file that is damaged: also a column's name that is no text, or a huge length."""
 
 _Explain: TypeAlias = Callable[[Exception], StorageError]
 
@@ -22,7 +33,7 @@ _Explain: TypeAlias = Callable[[Exception], StorageError]
 class Answer:
     """Everything that ``duckdb.DuckDBPyRelation`` has, which this passes on to; further relations made of it are
     answers too. Raises :class:`bookreel.storage.errors.CorruptFile` where a file that it reads is damaged, else
-    :class:`bookreel.storage.errors.QueryError`.
+    :class:`bookreel.storage.errors.QueryError`; a reader of batches does so while they are read.
     """
 
     __slots__ = ("_explain", "_relation")
@@ -44,6 +55,13 @@ class Answer:
     def __getitem__(self, name: str) -> Any:
         return self._call(self._relation.__getitem__, name)
 
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """All rows for another library, in memory: through its interface no error could be told as one of ours.
+        For rows as they come take ``to_arrow_reader``.
+        """
+        table: Any = self._call(self._relation.to_arrow_table)
+        return table.__arrow_c_stream__(requested_schema)
+
     def __repr__(self) -> str:
         text: str = self._call(repr, self._relation)
         return text
@@ -53,6 +71,16 @@ class Answer:
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         try:
             result = function(*args, **options)
-        except (duckdb.Error, pa.ArrowException) as error:
+        except FOREIGN as error:
             raise self._explain(error) from error
-        return Answer(result, self._explain) if isinstance(result, duckdb.DuckDBPyRelation) else result
+        if isinstance(result, duckdb.DuckDBPyRelation):
+            return Answer(result, self._explain)
+        if isinstance(result, pa.RecordBatchReader):
+            return pa.RecordBatchReader.from_batches(result.schema, self._batches(result))
+        return result
+
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except FOREIGN as error:
+            raise self._explain(error) from error

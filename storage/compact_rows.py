@@ -25,7 +25,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from isal.isal_zlib import crc32
 
+from bookreel.storage.digests import END_BYTES, footer_bytes
 from bookreel.storage.disk import Disk, File, write_all
 from bookreel.storage.errors import CorruptFile, FileGone, StorageError
 from bookreel.storage.manifest import FileEntry
@@ -155,7 +157,7 @@ def _merge(
     after = written.check(hasher, step, ascending=True)
     if after != before:
         raise Mismatch(root / path, "its rows are not those of the files it is to replace")
-    return entry
+    return msgspec.structs.replace(entry, **written.footer())
 
 
 class _Hasher:
@@ -231,6 +233,16 @@ class _Source:
             pieces = [rows.slice(start, 1), rows.slice(start + 1, stop - start - 1)]
             rows = pa.concat_tables(pieces).combine_chunks()
         return one_batch(rows)
+
+    def footer(self) -> dict[str, int]:
+        """What its entry shall say of its footer."""
+        file = _open(self._disk, self._path)
+        try:
+            size = self.entry.bytes
+            length = footer_bytes(file.read(size - END_BYTES, END_BYTES))
+            return {"footer_bytes": length, "footer_crc": crc32(file.read(size - length, length))}
+        finally:
+            file.close()
 
     def _groups(self) -> int:
         if self._footer is None:

@@ -16,7 +16,8 @@ import msgspec
 import pyarrow as pa
 
 from bookreel.book.model import Gap
-from bookreel.storage.errors import CorruptFile, FileGone
+from bookreel.storage.digests import Digests
+from bookreel.storage.errors import CorruptFile
 from bookreel.storage.schema import TABLES, TIME
 from bookreel.storage.turns import Span, Turn
 
@@ -150,6 +151,12 @@ def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Str
     """
     import duckdb
 
+    from bookreel.storage.answer import FOREIGN
+
+    listed = [entry for table in _FEED_OF for entry in files.get(table, ())]
+    footers = Digests(whole=False)
+    for entry in listed:
+        footers.check(root, entry)
     database = duckdb.connect()
     parts = []
     try:
@@ -166,10 +173,10 @@ def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Str
             .order("symbol, feed")
             .fetchall()
         )
-    except duckdb.Error as error:
-        for entry in (entry for table in _FEED_OF for entry in files.get(table, ())):
-            if not (root / entry.path).exists():
-                raise FileGone(root / entry.path) from error
+    except FOREIGN as error:
+        digests = Digests()
+        for entry in listed:
+            digests.check(root, entry)
         raise CorruptFile(root / "parquet", str(error)) from error
     return [Stream(*life) for life in lives]
 

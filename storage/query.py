@@ -17,7 +17,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from bookreel.storage.answer import Answer
+from bookreel.storage.answer import FOREIGN, Answer
 from bookreel.storage.contents import (
     DOUBTS,
     STREAMS,
@@ -39,6 +39,9 @@ _WORDS: Final = re.compile(r"\w+")
 _CREATED: Final = re.compile(r"CREATE (?:MACRO|VIEW) (\w+)")
 _EVERYTHING: Final = frozenset({"query", "query_table"})
 """Functions that take a table's name as text: what they read cannot be known from the statement."""
+
+_MISTAKES: Final = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+"""What is wrong with a statement and with nothing else: no file is looked at for these."""
 
 _READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
 
@@ -109,15 +112,12 @@ def open_views(archive: Path | str, tables: Collection[str] | None = None) -> du
 class Database:
     """An in-memory DuckDB that can see one archive. Each :meth:`view` is a connection with views of its own.
 
-    ``verify_on_read``: check a sealed file's digest before the first query that uses it; giving ``digests``, which
-    are checked against and added to, implies it.
+    ``digests``: what sealed files are checked by before the first query that uses them; by their footers, unless it
+    is given.
     """
 
-    def __init__(
-        self, archive: Path, *, verify_on_read: bool = False, digests: Digests | None = None
-    ) -> None:
-        self._digests = Digests() if digests is None else digests
-        self._verify_on_read = verify_on_read or digests is not None
+    def __init__(self, archive: Path, *, digests: Digests | None = None) -> None:
+        self._digests = Digests(whole=False) if digests is None else digests
         self._con = duckdb.connect(":memory:")
         for table, schema in (TABLES | _OWN).items():
             self._con.register("_empty", schema.empty_table())
@@ -144,7 +144,7 @@ class Database:
         all).
 
         The others are there too, but empty, so that DuckDB can tell near names.
-        Raises :class:`CorruptFile` where a digest is checked and wrong, or a file cannot be opened at all.
+        Raises :class:`CorruptFile` where a file is not what was written, or cannot be opened at all.
         """
         names = _KNOWN if needed is None else set(needed)
         con = self._con.cursor()
@@ -168,8 +168,10 @@ class Database:
         con = self.view(contents, names)
         try:
             relation = con.sql(statement, params=params)
-        except duckdb.Error as error:
+        except _MISTAKES as error:
             raise query_error(error) from error
+        except FOREIGN as error:
+            raise _explain(contents, names, error) from error
         if relation is None:
             raise QueryError("the statement gives no rows", "write one SELECT")
         return Answer(relation, partial(_explain, contents, names))
@@ -177,9 +179,8 @@ class Database:
     def _show(self, con: duckdb.DuckDBPyConnection, contents: Contents, table: str) -> None:
         """Put the table's rows in front of the empty one of that name."""
         schema = TABLES[table]
-        if self._verify_on_read:
-            for entry in contents.files.get(table, ()):
-                self._digests.check(contents.root / entry.path, entry.sha256)
+        for entry in contents.files.get(table, ()):
+            self._digests.check(contents.root, entry)
         con.register(f"_tail_{table}", contents.tail.get(table, schema.empty_table()))
         # A bare column name would be taken for a parameter where a macro that has one called so reads the
         # view.
@@ -191,7 +192,7 @@ class Database:
             parts.insert(0, f"SELECT {columns} FROM {source} t")  # noqa: S608 - names of the schema
         try:
             con.execute(f"CREATE TEMP VIEW {table} AS {' UNION ALL '.join(parts)}")
-        except duckdb.Error:
+        except FOREIGN:
             # A file without a readable footer, or that is not there, is named; anything else is a bug.
             _blame(contents, (table,))
             raise
@@ -226,7 +227,7 @@ def _blame(contents: Contents, tables: Iterable[str]) -> None:
     digests = Digests()
     for table in tables:
         for entry in contents.files.get(table, ()):
-            digests.check(contents.root / entry.path, entry.sha256)
+            digests.check(contents.root, entry)
 
 
 def query_error(error: Exception) -> QueryError:

@@ -88,12 +88,12 @@ class _Span(NamedTuple):
 class Scanner:
     """Reads rows and remembers footers and the newest row groups. Not for several threads at once.
 
-    The checksum of each page that is read is checked. That leaves a file's footer and its pages' headers: with
-    ``digests`` the whole file's digest is, before its first use.
+    The checksums of each file's footer and of each page that is read are checked. That leaves the pages' headers:
+    ``digests`` may ask for the whole file's digest before its first use.
     """
 
     def __init__(self, digests: Digests | None = None) -> None:
-        self._digests = digests
+        self._digests = Digests(whole=False) if digests is None else digests
         self._footers: OrderedDict[Path, pq.FileMetaData] = OrderedDict()
         self._pieces: OrderedDict[tuple[Path, int, tuple[str, ...]], _Piece] = OrderedDict()
         self._groups_read: OrderedDict[tuple[Path, int, tuple[str, ...]], pa.Table] = OrderedDict()
@@ -232,11 +232,9 @@ class Scanner:
         return found
 
     def _path(self, root: Path, entry: FileEntry) -> Path:
-        """Where a file is, looked at if so asked."""
-        path = root / entry.path
-        if self._digests is not None:
-            self._digests.check(path, entry.sha256)
-        return path
+        """Where a file is, that was looked at."""
+        self._digests.check(root, entry)
+        return root / entry.path
 
     def _open(self, path: Path) -> pq.ParquetFile:
         footer = self._footer(path)

@@ -32,8 +32,10 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+from isal.isal_zlib import crc32
 
 from bookreel import venues
+from bookreel.storage.digests import footer_bytes
 from bookreel.storage.disk import Disk, OsDisk, is_full, write_whole
 from bookreel.storage.errors import StorageError
 from bookreel.storage.journal import is_recording
@@ -152,6 +154,7 @@ def write_files(
         if begin is not None:
             begin(path)
         content = part.content.to_pybytes()
+        footer = footer_bytes(content)
         disk.make_folder(path.parent)
         write_whole(disk, path, content)
         yield FileEntry(
@@ -166,6 +169,8 @@ def write_files(
             pos_min=part.pos_min,
             pos_max=part.pos_max,
             symbols=part.symbols,
+            footer_bytes=footer,
+            footer_crc=crc32(content[-footer:]),
         )
 
 

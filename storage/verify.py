@@ -240,7 +240,7 @@ class _Checker:
         where = entry.path
         try:
             size = path.stat().st_size
-            self._digests.check(path, entry.sha256)
+            self._digests.check(self._root, entry)
         except FileNotFoundError:
             self._problem("file", where, "it is missing")
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +12,8 @@ import pyarrow.parquet as pq
 from bookreel.storage.disk import Disk, write_whole
 from bookreel.storage.layout import Layout, create_archive
 from bookreel.storage.manifest import FileEntry, SegmentEntry, encode_entry
-from bookreel.storage.parquet import parts
 from bookreel.storage.schema import TABLES
+from bookreel.storage.seal import write_files
 
 __all__ = ["DAY", "T0", "Sealed", "glob_rows", "make_rows"]
 
@@ -55,37 +54,16 @@ class Sealed:
         """Seal a segment with these rows."""
         name = f"{first_pos:016d}"
         files: list[FileEntry] = []
-        times: list[int] = []
         for table, rows in tables.items():
-            for part in parts(table, rows):
-                path = self._layout.table_file(table, "huobi", part.date, name)
-                content = part.content.to_pybytes()
-                self.disk.make_folder(path.parent)
-                write_whole(self.disk, path, content)
-                times += [part.ts_min, part.ts_max]
-                files.append(
-                    FileEntry(
-                        table=table,
-                        path=path.relative_to(self.root).as_posix(),
-                        rows=part.rows,
-                        bytes=len(content),
-                        sha256=sha256(content).hexdigest(),
-                        date=part.date,
-                        ts_min=part.ts_min,
-                        ts_max=part.ts_max,
-                        pos_min=part.pos_min,
-                        pos_max=part.pos_max,
-                        symbols=part.symbols,
-                    )
-                )
+            files += write_files(self._layout, self.disk, "huobi", name, table, rows)
         entry = SegmentEntry(
             format=1,
             segment=name,
             first_pos=first_pos,
             last_pos=last_pos,
             records=last_pos - first_pos + 1,
-            ts_min=min(times, default=None),
-            ts_max=max(times, default=None),
+            ts_min=min((file.ts_min for file in files), default=None),
+            ts_max=max((file.ts_max for file in files), default=None),
             files=files,
             state=f"state/{name}.state",
             state_sha256="",

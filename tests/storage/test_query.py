@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile, QueryError
 from bookreel.storage.query import Database, names_needed, open_views, tables_needed
 from bookreel.storage.schema import TABLES
@@ -16,9 +17,12 @@ from bookreel.storage.tail import Tail
 Record = Callable[[], Any]
 
 
-def ask(recording: Any, query: str, params: Any = None, **options: Any) -> list[tuple[Any, ...]]:
+def ask(
+    recording: Any, query: str, params: Any = None, digests: Digests | None = None
+) -> list[tuple[Any, ...]]:
     tail = Tail(recording.path)
-    return Database(recording.path, **options).run(tail.look(tables_needed(query)), query, params).fetchall()
+    database = Database(recording.path, digests=digests)
+    return database.run(tail.look(tables_needed(query)), query, params).fetchall()
 
 
 @pytest.fixture(params=["tail", "sealed", "both"])
@@ -211,14 +215,14 @@ def test_digests_are_checked_on_demand(record: Record) -> None:
     recording.trade(2, 1, 100.0)
     recording.rotate()
     recording.seal()
-    assert ask(recording, "select count(*) from trades", verify_on_read=True) == [(1,)]
+    assert ask(recording, "select count(*) from trades", digests=Digests()) == [(1,)]
     (path,) = (recording.path / "parquet" / "trades").rglob("*.parquet")
     content = bytearray(path.read_bytes())
     content[20] ^= 1
     path.chmod(0o644)
     path.write_bytes(content)
     with pytest.raises(CorruptFile) as caught:
-        ask(recording, "select count(*) from trades", verify_on_read=True)
+        ask(recording, "select count(*) from trades", digests=Digests())
     assert caught.value.path.name == path.name
 
 
