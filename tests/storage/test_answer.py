@@ -78,6 +78,19 @@ def test_a_damaged_page_is_named_however_rows_are_fetched(
     assert caught.value.exit_code == 3
 
 
+def test_a_damaged_page_that_is_reached_late(tmp_path: Path, sealed: SegmentEntry) -> None:
+    """Batches were given, and more was promised."""
+    spoil_pages(tmp_path, sealed.files[0])
+    with Archive(tmp_path) as archive:
+        answer = archive.sql(
+            "SELECT i, 0.0 AS price FROM range(2_000_000) t(i) UNION ALL SELECT pos, price FROM trades"
+        )
+        reader = answer.to_arrow_reader(1000)
+        assert reader.read_next_batch().num_rows == 1000
+        with pytest.raises(CorruptFile):
+            reader.read_all()
+
+
 @pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
 def test_rows_come_however_they_are_fetched(
     tmp_path: Path, sealed: SegmentEntry, fetch: Callable[[Any], Any]
