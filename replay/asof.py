@@ -268,14 +268,15 @@ def _overlay(
     for piece in chain.from_iterable(pieces):
         rows = piece.filter(
             pc.and_(
-                pc.equal(piece["epoch"], pa.scalar(base.epoch)), pc.greater(piece["seq"], pa.scalar(after))
+                pc.equal(piece["epoch"], pa.scalar(base.epoch, pa.int64())),
+                pc.greater(piece["seq"], pa.scalar(after, pa.int64())),
             )
         )
         if not rows.num_rows:
             continue
         sides = []
         for side in ("bid", "ask"):
-            of_side = rows.filter(pc.equal(rows["side"], pa.scalar(side)))
+            of_side = rows.filter(pc.equal(rows["side"], pa.scalar(side, pa.string())))
             # All levels take effect together, so of one price only the newest size counts.
             newest_sizes = dict(zip(doubles(of_side["price"]), doubles(of_side["size"]), strict=True))
             sides.append(list(newest_sizes.items()))

@@ -212,7 +212,9 @@ def piece_steps(piece: pa.Table) -> Iterator[Step]:
     )
     # Where a run of rows of one side of one delta begins; the last one is the end of all.
     at: list[Any] = [0, *pc.add(pc.indices_nonzero(turns), pa.scalar(1, pa.uint64())).to_pylist(), count]
-    heads = rows.select([name for name in STEP_COLUMNS if name not in ("price", "size")]).take(at[:-1])
+    heads = rows.select([name for name in STEP_COLUMNS if name not in ("price", "size")]).take(
+        pa.array(at[:-1], pa.int64())
+    )
     levels = list(zip(doubles(rows["price"]), doubles(rows["size"]), strict=True))
     columns = (
         integers(heads["pos"]),

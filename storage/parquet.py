@@ -81,9 +81,9 @@ def parts(table: str, rows: pa.Table) -> Iterator[Part]:
     compact = rows.schema.equals(COMPACT_DELTAS) and table == "book_deltas"
     batch = one_batch(rows)
     order = sorted_indices(batch)
-    days: _Column = pc.divide(batch.column("ts_recv").cast(pa.int64()), _DAY_NS)
+    days: _Column = pc.divide(batch.column("ts_recv").cast(pa.int64()), pa.scalar(_DAY_NS, pa.int64()))
     for day in sorted(pc.unique(days).to_pylist()):
-        of_day = order.filter(pc.equal(days.take(order), day))
+        of_day = order.filter(pc.equal(days.take(order), pa.scalar(day, pa.int64())))
         yield _part(table, batch, of_day, date.fromordinal(_EPOCH_DAY + day).isoformat(), compact)
 
 

@@ -314,6 +314,7 @@ class _Piece:
 
     def keep(self, bounds: Bounds) -> pa.Table:
         """The wanted rows."""
+        # Scalars of a stated type: where Arrow has to find it out, that takes twenty times as long.
         rows, masks = self._rows, []
         first, stop = 0, rows.num_rows
         if bounds.pos_from is not None and self._pos is not None:
@@ -324,17 +325,19 @@ class _Piece:
             stop = max(first, bisect_left(self._ts, bounds.until))
         rows = rows.slice(first, stop - first)
         if bounds.symbol is not None:
-            masks.append(pc.equal(rows["symbol"], pa.scalar(bounds.symbol)))
+            masks.append(pc.equal(rows["symbol"], pa.scalar(bounds.symbol, pa.string())))
         if bounds.feed is not None and "feed" in rows.schema.names:
-            masks.append(pc.equal(rows["feed"], pa.scalar(bounds.feed)))
+            masks.append(pc.equal(rows["feed"], pa.scalar(bounds.feed, pa.string())))
         if bounds.since is not None and self._ts is None:
-            masks.append(pc.greater_equal(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.since)))
+            masks.append(
+                pc.greater_equal(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.since, pa.int64()))
+            )
         if bounds.until is not None and self._ts is None:
-            masks.append(pc.less(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.until)))
+            masks.append(pc.less(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.until, pa.int64())))
         if bounds.pos_from is not None and self._pos is None:
-            masks.append(pc.greater_equal(rows["pos"], pa.scalar(bounds.pos_from)))
+            masks.append(pc.greater_equal(rows["pos"], pa.scalar(bounds.pos_from, pa.int64())))
         if bounds.pos_until is not None:
-            masks.append(pc.less(rows["pos"], pa.scalar(bounds.pos_until)))
+            masks.append(pc.less(rows["pos"], pa.scalar(bounds.pos_until, pa.int64())))
         if not masks:
             return rows
         mask = masks[0]

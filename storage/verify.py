@@ -472,7 +472,7 @@ class _BookCheck:
         for piece in self._scanner.scan(
             self._contents, "frames", ("pos", "topic", "payload"), bounds._replace(feed=None)
         ):
-            rows = piece.filter(pc.equal(piece["topic"], pa.scalar(topic)))
+            rows = piece.filter(pc.equal(piece["topic"], pa.scalar(topic, pa.string())))
             for pos, payload in zip(integers(rows["pos"]), rows["payload"], strict=True):
                 index = bisect_right(starts, pos) - 1
                 # A frame that could not be read has no text; its topic was told by what was left of it.
