@@ -64,6 +64,10 @@ SHARED_HOLES: Final = {
 """Faults of one stream that may cost its neighbours on the socket a hole, and its causes: where too much is silent
 the recorder connects anew, and a frame too broken to name its topic, or one that was shed, may have been anyone's."""
 
+LAST_WORDS: Final = frozenset({"lost_delta", "reorder"})
+"""Faults of one frame that are a silence until the next one comes: the answer to a question is newer than all that
+was pushed. They may cost the neighbours on the socket what a silence may, for as long as one needs to be known."""
+
 # A "clock" line is no fault but says by how much (``seq``, ns) the recorder's clock is ahead from record ``prev_seq``
 # on.
 
@@ -373,10 +377,16 @@ def _as_of(archive: Archive, sample: list[tuple[Stream, int, Any]], result: Audi
 def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any], list[Stream]]]:
     """Each (stream, fault, all streams on that socket then) of the faults that cost a stream something."""
     topics: dict[int, set[str]] = defaultdict(set)
+    lasting: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for event in heapq.merge(truth.subscriptions, truth.faults, key=lambda line: line["order"]):
         conn: int = event["conn"]
         match event["type"]:
             case "sub":
+                if event["topic"] not in topics[conn]:
+                    # What is harmless does not count twice, so it may be told of each stream that it met.
+                    for fault in lasting[conn] + lasting[0]:
+                        if event["t"] <= fault["until"]:
+                            yield _stream(event["topic"]), fault, []
                 topics[conn].add(event["topic"])
             case "unsub":
                 topics[conn].discard(event["topic"])
@@ -388,7 +398,10 @@ def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any], list[Str
                 on = sorted(set().union(*topics.values()) if conn == 0 else topics[conn])
                 if kind in STREAM_FAULTS:
                     yield _stream(event["topic"]), event, [_stream(topic) for topic in on]
-                elif kind in CONNECTION_FAULTS or kind in RECORDER_FAULTS or kind in HARMLESS:
+                    continue
+                if kind in HARMLESS and "until" in event:
+                    lasting[conn].append(event)
+                if kind in CONNECTION_FAULTS or kind in RECORDER_FAULTS or kind in HARMLESS:
                     for topic in on:
                         yield _stream(topic), event, []
 
@@ -410,8 +423,11 @@ def _gaps(
         t, kind = fault["t"], fault["kind"]
         late = truth.late(t)
         shared = SHARED_HOLES.get(kind, frozenset())
+        until = fault.get("until", 0)
+        if kind in LAST_WORDS:
+            shared, until = SHARED_HOLES["silence"], late + KNOWABLE_NS["silence"]
         for hole in (hole for other in others for hole in holes[other] if hole.cause in shared):
-            if hole.holds(t, late) or t < hole.start < fault.get("until", 0):
+            if hole.holds(t, late) or t < hole.start < until:
                 hole.explained = True
         if kind in HARMLESS:
             until = fault.get("until", t) + PATIENCE_NS

@@ -23,6 +23,7 @@ from bookreel.ingest.books import LiveBook
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.errors import LineDown
 from bookreel.ingest.frames import HEARTBEAT_BYTES, FrameReader
+from bookreel.ingest.health import SOONEST_NS
 from bookreel.ingest.inquiry import Inquiry
 from bookreel.ingest.pacing import IN_FLIGHT, Outgoing, Pacer, Purpose
 from bookreel.ingest.stats import LineStats
@@ -55,8 +56,8 @@ _FIRST_DELTA_NS: Final = 150 * _MS
 """A book just subscribed waits so long for a delta before it is asked for: an image that is older than the first
 delta is useless.
 """
-_SOONEST_NS: Final = 20 * _MS
-"""Between two checks."""
+_PINGS_MAX: Final = 64
+"""So many are remembered, where the venue does not answer them."""
 _FIRST_AUDIT_NS: Final = 5 * _S
 """An archive that goes on may know newer numbers than the first snapshot has, and then needs a second one."""
 
@@ -101,7 +102,6 @@ class Dialogue:
             req_interval_ns=max(config.req_interval_ms * _MS, venue.min_req_interval_ns),
             sub_interval_ns=config.sub_interval_ms * _MS,
             timeout_ns=config.req_timeout_ms * _MS,
-            ask_timeout_ns=min(config.ask_timeout_ms, config.req_timeout_ms) * _MS,
             rng=rng,
         )
         self._reader = FrameReader(venue)
@@ -116,7 +116,7 @@ class Dialogue:
             paces=paces,
             now=now,
         )
-        self._health = self._inquiry.health
+        self.health = self._inquiry.health
         self.backlog: deque[tuple[bytes | str, int, int, int, Victim | None]] = deque()
         """Frames that are journaled and not looked at: frame, position, wall and monotonic receive time (ns), and of
         one that was shed what that cost.
@@ -128,6 +128,8 @@ class Dialogue:
         self._unaskable: set[str] = set()
         self._renewed: set[str] = set()
         self._ping_due = True
+        # Pings that were not answered yet, oldest first: value to when it was sent.
+        self._pings: dict[int, int] = {}
         interval = config.audit_interval_s * _S
         earliest = _FIRST_AUDIT_NS if recover else 0
         latest = 2 * _FIRST_AUDIT_NS if recover else interval
@@ -160,7 +162,7 @@ class Dialogue:
         stats.frame_bytes += len(frame)
         stats.last_frame_wall = wall
         self.last_wall = wall
-        self._health.any_at = mono
+        self.health.any_at = mono
         if len(frame) <= HEARTBEAT_BYTES and (value := self._reader.ping_value(frame)) is not None:
             self._unreadable = 0
             if not pos:
@@ -222,7 +224,10 @@ class Dialogue:
             self._data(message, frame, text, pos, wall, mono)
         elif isinstance(message, Heartbeat):
             if message.kind == "pong":
-                self._stats.pongs = self._health.pongs = True
+                self._stats.pongs = self.health.pongs = True
+                sent_at = self._pings.pop(message.value, None)
+                if sent_at is not None:
+                    self.health.round_trip.learn(mono - sent_at)
         elif isinstance(message, Ack):
             self._acked(message, wall, mono)
         elif isinstance(message, Reply):
@@ -309,6 +314,8 @@ class Dialogue:
             "an incremental book is answered with a snapshot"
         )
         outcome = book.snapshot(snapshot, pos, wall, mono)
+        if outcome is Outcome.ADOPTED:
+            self.health.told(name, mono)
         if outcome is Outcome.REFUSED:
             _log.info("snapshot refused: line=%s topic=%s why=%s", self._conn, name, book.sync.refusal)
         self._pursue(book, mono)
@@ -336,7 +343,7 @@ class Dialogue:
             code=refusal.code,
             text=refusal.text.strip(),
         )
-        self._health.postponed(name, mono)
+        self.health.postponed(name, mono)
         if reason == "permanent":
             self._refused_for_good(asked)
         else:
@@ -360,7 +367,7 @@ class Dialogue:
         stats.decode_errors += 1
         payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
         topic = self._venue.salvage_topic(payload)
-        self._health.unreadable(None if topic is None else topic.text)
+        self.health.unreadable(None if topic is None else topic.text)
         for name, book in self._books.items():
             if topic is None or topic.text == name:
                 book.doubt("decode_error", wall)
@@ -375,7 +382,7 @@ class Dialogue:
         self._stats.shed += 1
         name, cause = victim.topic, victim.cause
         if name is None:
-            self._health.unreadable(None)
+            self.health.unreadable(None)
             for book in self._books.values():
                 book.doubt(cause, wall)
         else:
@@ -383,7 +390,7 @@ class Dialogue:
             if held is not None:
                 held.lost(cause, held.sync.last_ts, mono)
             # The stream lives: nothing is to be asked about it.
-            self._health.data(name, mono, wall, frame if isinstance(frame, bytes) else frame.encode())
+            self.health.data(name, mono, wall, frame if isinstance(frame, bytes) else frame.encode())
 
     # Out
 
@@ -391,15 +398,23 @@ class Dialogue:
         """What is to be sent now, already journaled; None: nothing, see :meth:`wait`."""
         if self._ping_due:
             self._ping_due = False
-            return self._sent(self._venue.ping(self._tape.clock.wall_ns() // _MS))
+            value = self._tape.clock.wall_ns() // _MS
+            self._pings[value] = now
+            if len(self._pings) > _PINGS_MAX:
+                del self._pings[next(iter(self._pings))]
+            return self._sent(self._venue.ping(value))
         while (out := self._pacer.pull(now)) is not None:
             topic = out.topic
             book = self._books.get(topic.text)
+            asked = self.health.asked(topic.text)
             if out.purpose in _FOR_BOOKS:
-                if book is None or not book.asking():
+                if book is not None and book.asking():
+                    self._hedge(out, now)
+                elif not asked:
                     self._pacer.answered(out.request_id)
                     continue
-                self._hedge(out, now)
+            if asked:
+                self._pacer.hasten(topic, now + self.health.answer_ns)
             make = {"sub": self._venue.sub, "unsub": self._venue.unsub, "req": self._venue.req}[out.verb]
             self._stats.sent[out.verb] += 1
             self._last_pulled = out
@@ -433,8 +448,9 @@ class Dialogue:
         self._stats.sent_bytes += len(text)
         return text
 
-    def _put(self, verb: str, topic: Topic, purpose: Purpose, due: int = 0) -> bool:
+    def _put(self, verb: str, topic: Topic, purpose: Purpose, due: int | None = None) -> bool:
         assert verb in ("sub", "unsub", "req"), "these are what a client sends"
+        due = self._tape.clock.mono_ns() if due is None else due
         put = self._pacer.put(Outgoing(verb, topic, purpose, due))  # type: ignore[arg-type]
         self._wake()
         return put
@@ -465,6 +481,7 @@ class Dialogue:
         if not backlog:
             for out in self._pacer.expired(now):
                 self._expired(out, now)
+            self._unattended(now)
         if self._audits:
             self._audit(now)
         for finding in self._inquiry.check(now, backlog=backlog):
@@ -473,9 +490,9 @@ class Dialogue:
 
     def next_check(self, now: int) -> int:
         """Ns until :meth:`check` should be called."""
-        wait = self._health.next_check(now)
+        wait = self.health.next_check(now)
         deadline = self._pacer.deadline
-        return wait if deadline is None else max(_SOONEST_NS, min(wait, deadline - now))
+        return wait if deadline is None else max(SOONEST_NS, min(wait, deadline - now))
 
     def _tell_quiet(self, now: int, *, all_of_them: bool = False) -> None:
         found = self._inquiry.quiet(now, all_of_them=all_of_them)
@@ -493,27 +510,33 @@ class Dialogue:
             name,
             out.tries,
         )
-        book = self._books.get(name)
-        # One of several requests that are under way is no reason for another.
-        alone = not self._pacer.under_way(out.verb, out.topic)
-        if book is not None and out.verb == "req" and alone and book.sync.state is State.AWAITING_SNAPSHOT:
-            book.unanswered()
-        if out.purpose is Purpose.ASK:
-            self._act(self._inquiry.unanswered(name, now), now)
-        elif (
-            (out.purpose is Purpose.BACKFILL and out.tries >= _BACKFILL_TRIES)
-            or (out.purpose in _FOR_BOOKS and not alone)
-            # Sent again it would end the subscription that follows it.
-            or out.verb == "unsub"
-        ):
-            return
-        elif out.purpose is not Purpose.AUDIT:
-            if out.purpose is Purpose.HEDGE:
+        if out.purpose in _FOR_BOOKS:
+            book = self._books.get(name)
+            # One of several requests that are under way is no reason for another.
+            wanted = book is not None and not book.sync.valid and not self._pacer.under_way("req", out.topic)
+            if wanted and out.purpose is Purpose.HEDGE:
                 out.purpose = Purpose.SNAPSHOT
                 out.tries += 1
+        elif out.purpose is Purpose.BACKFILL:
+            wanted = out.tries < _BACKFILL_TRIES
+        else:
+            # An end that is asked for again would end the subscription that follows it.
+            wanted = out.purpose not in _ONCE and out.verb != "unsub"
+        if wanted:
             self._pacer.retry(out, now, base_ns=_S // 2, cap_ns=60 * _S)
-        if book is not None:
-            self._pursue(book, now)
+
+    def _unattended(self, now: int) -> None:
+        """Whoever waits for an answer has a request under way, whatever that was sent for; else it was not answered.
+        This is looked for in one place, for a request may end in many ways.
+        """
+        expected = self._pacer.expected(now)
+        for name, book in self._books.items():
+            if book.sync.state is State.AWAITING_SNAPSHOT and name not in expected:
+                book.unanswered()
+                self._pursue(book, now)
+        for name in self.health.questioned():
+            if name not in expected:
+                self._act(self._inquiry.unanswered(name, now), now)
 
     def _audit(self, now: int) -> None:
         interval = self._config.audit_interval_s * _S
@@ -535,6 +558,7 @@ class Dialogue:
             self._put(
                 "req" if askable and (finding.again or name in self._books) else "sub", topic, Purpose.ASK
             )
+            self._pacer.hasten(topic, now + self.health.answer_ns)
         elif finding.kind == "dead":
             self._renew(self._topics[name], finding, now)
         elif finding.kind == "hole":
@@ -547,7 +571,7 @@ class Dialogue:
             detail = f"heartbeats only; {name}: {finding.why}"
             raise LineDown("silence", detail, since=finding.since)
         else:
-            silent_s = (now - self._health.any_at) / 1e9
+            silent_s = (now - self.health.any_at) / 1e9
             raise LineDown("half_open", f"nothing at all came for {silent_s:.1f} s")
 
     def _renew(self, topic: Topic, finding: Finding, now: int) -> None:
@@ -557,7 +581,7 @@ class Dialogue:
         self._stats.acked.discard(topic.text)
         book = self._books.get(topic.text)
         if book is not None:
-            since = book.sync.last_ts
+            since = book.sync.last_ts or since
             book.lost("silence", since, now)
         self._silent(topic.text, since, finding.why, renewed=True)
         self._renewed.add(topic.text)

@@ -29,21 +29,24 @@ from typing import Final, TypeAlias
 
 from bookreel.ingest.watch import Finding, HealthSettings, Pace, Phase, StreamHealth
 
-__all__ = ["CHECK_INTERVAL_S", "LineHealth", "Testimony"]
+__all__ = ["CHECK_INTERVAL_S", "SOONEST_NS", "LineHealth", "Testimony"]
 
 CHECK_INTERVAL_S: Final = 0.25
 """The longest time between two checks; :meth:`LineHealth.next_check` says when one may be needed sooner."""
 
 _MS: Final = 1_000_000
+SOONEST_NS: Final = 20 * _MS
+"""The shortest time between two checks."""
+
 _S: Final = 1_000_000_000
 _LATE_NS: Final = _S
 """Checks further apart than this were late."""
-_SOONEST_NS: Final = 20 * _MS
-"""Between two checks."""
 _FIRST_NS: Final = 3 * _S
 """A venue answers something within this time: a connection begins with subscriptions and a ping."""
 _OVERDUE_NS: Final = _S
 """An answer takes a round trip, and a request its turn."""
+_ROUND_TRIPS: Final = 2
+"""So many of a line's longest usual ones an answer may take."""
 _GRACE_NS: Final = 500 * _MS
 """A push that makes an answer old is at most this much later than it."""
 _LAG_NS: Final = 300 * _MS
@@ -62,7 +65,8 @@ spoken; None: they do not know."""
 class LineHealth:
     """All streams of one connection; a reconnect makes a new one. ``paces`` are kept over all of them, by
     topic. ``pongs``: the venue is known to answer pings. ``resends``: it is known to answer a second subscription
-    with its last message. ``testimony``: what other streams say of the sequenced ones.
+    with its last message. ``testimony``: what other streams say of the sequenced ones. ``unready``: whether one of
+    these has no book to compare an answer with; that is being asked for already.
     """
 
     def __init__(
@@ -74,10 +78,12 @@ class LineHealth:
         pongs: bool = False,
         resends: bool = False,
         testimony: Testimony | None = None,
+        unready: Callable[[str], bool] | None = None,
     ) -> None:
         self.settings = settings
         self._paces = {} if paces is None else paces
         self._testimony = testimony
+        self._unready = unready
         self.streams: dict[str, StreamHealth] = {}
         self.any_at = now
         """When anything last came."""
@@ -85,6 +91,8 @@ class LineHealth:
         """When a stream last spoke."""
         self.pongs = pongs
         self.resends = resends
+        self.round_trip = Pace()
+        """From our pings to the venue's pongs."""
         self._data_pace = Pace()
         self._opened_at = now
         self._pinged_at = 0
@@ -107,7 +115,7 @@ class LineHealth:
         before, stream.payload = stream.payload, payload
         phase = stream.phase
         # A subscription is answered with the venue's last message: no pause to learn, and no proof of life.
-        if phase is Phase.RESENT:
+        if phase is Phase.RESENT and not stream.sequenced:
             return Finding("compare", topic, since, before)
         if stream.echo and phase is Phase.CONFIRM:
             stream.echo = False
@@ -128,7 +136,7 @@ class LineHealth:
             return None
         if phase is Phase.CONFIRM and stream.answer is not None:
             return Finding("confirm", topic, since, stream.answer)
-        overdue = phase is Phase.ASKED and now - stream.asked_at > _OVERDUE_NS
+        overdue = phase is Phase.ASKED and now - stream.asked_at > max(_OVERDUE_NS, self.answer_ns)
         return Finding("hole", topic, since, why="it was back before it was asked") if overdue else None
 
     def acked(self, topic: str, now: int, wall: int, began: int, *, sequenced: bool) -> None:
@@ -153,6 +161,12 @@ class LineHealth:
             stream.again = False
             stream.blurred = False
 
+    def told(self, topic: str, now: int) -> None:
+        """All that a stream had to say until now is known otherwise."""
+        stream = self.streams.get(topic)
+        if stream is not None and stream.phase is Phase.WATCHED:
+            stream.last_at = now
+
     def unreadable(self, topic: str | None) -> None:
         """A frame could not be read, or was given up unread; None: it may have been any stream's."""
         for name, stream in self.streams.items():
@@ -164,6 +178,15 @@ class LineHealth:
         stream = self.streams.get(topic)
         if stream is not None:
             stream.phase = Phase.OFF
+
+    @property
+    def answer_ns(self) -> int:
+        """How long an answer is waited for: on a slow line its round trips count."""
+        return max(self.settings.answer_ns, int(_ROUND_TRIPS * self.round_trip.scale))
+
+    def questioned(self) -> list[str]:
+        """Streams with a question under way: somebody must be asking, or :meth:`unanswered` be told."""
+        return [topic for topic, stream in self.streams.items() if stream.phase is Phase.ASKED]
 
     def asked(self, topic: str) -> bool:
         """Whether an answer about this stream is awaited."""
@@ -228,6 +251,16 @@ class LineHealth:
             return self._ask(topic, stream, now, again=True)
         return self._dead(topic, stream, now, proven=False, why="no answer")
 
+    def blank(self, topic: str, now: int) -> Finding | None:
+        """The question was answered with nothing at all: asked once more, and then later."""
+        stream = self.streams.get(topic)
+        if stream is None or stream.phase is not Phase.ASKED:
+            return None
+        if not stream.again:
+            return self._ask(topic, stream, now, again=True)
+        self.excused(topic, now)
+        return None
+
     def postponed(self, topic: str, now: int) -> None:
         """The question was refused for now; wait as for a quiet stream."""
         stream = self.streams.get(topic)
@@ -253,6 +286,8 @@ class LineHealth:
         for topic, stream in self.streams.items():
             phase = stream.phase
             if phase is Phase.WATCHED:
+                if self._waits(topic, stream):
+                    continue
                 overdue = now - stream.last_at - stream.threshold(self.settings)
                 told = self._told(topic, stream, now)
                 if told is False:
@@ -296,16 +331,16 @@ class LineHealth:
                 at,
                 self._hopeless_at() if pinged else self.any_at + settings.ping_after_ns,
             )
-        for stream in self.streams.values():
+        for topic, stream in self.streams.items():
             phase = stream.phase
-            if phase is Phase.WATCHED:
+            if phase is Phase.WATCHED and not self._waits(topic, stream):
                 due = max(stream.last_at + int(stream.threshold(settings)), self._ask_at)
             elif phase is Phase.CONFIRM or phase is Phase.RESENT:
                 due = stream.until
             else:
                 continue
             at = min(at, due)
-        return max(at - now + 1, _SOONEST_NS)
+        return max(at - now + 1, SOONEST_NS)
 
     def _check_line(self, now: int) -> Finding | None:
         settings = self.settings
@@ -326,6 +361,9 @@ class LineHealth:
         settings = self.settings
         silent_at = self.any_at + settings.ping_after_ns + settings.pong_timeout_ns
         return max(silent_at, self._pinged_at + settings.pong_timeout_ns)
+
+    def _waits(self, topic: str, stream: StreamHealth) -> bool:
+        return self._unready is not None and stream.sequenced and self._unready(topic)
 
     def _told(self, topic: str, stream: StreamHealth, now: int) -> bool | None:
         if self._testimony is None or not stream.sequenced or now - stream.last_at < _LAG_NS:

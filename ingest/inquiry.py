@@ -59,6 +59,7 @@ class Inquiry:
             pongs=stats.pongs,
             resends=stats.resends > 0,
             testimony=self._testimony if books else None,
+            unready=(lambda name: not books[name].sync.valid) if books else None,
         )
         # Streams with the symbol's number: whether nothing happens that they would not show.
         self._numbered = {
@@ -107,7 +108,7 @@ class Inquiry:
         book = self._books.get(name)
         snapshot = reply.events[0] if reply.events else None
         if book is not None and not isinstance(snapshot, Snapshot):
-            return None
+            return self.health.blank(name, mono)
         if book is not None and isinstance(snapshot, Snapshot) and book.sync.valid:
             is_newer = book.newer(snapshot)
             excused = is_newer and self._proves_nothing(name, stream, reply.events)

@@ -2,7 +2,8 @@
 
 The venue refuses requests (``req``) that follow each other faster than 100 ms on one connection; for
 subscriptions no limit is published, so they are merely spread. These are two lanes, each with its own
-interval, counted from when the last one really left. Within the requests, what a book waits for goes first.
+interval, counted from when the last one really left. Within the requests, what a book waits for goes first; but
+a book that breaks again and again must not keep all others from asking, so what waited for a second is as urgent.
 Heartbeats never come here.
 
 Pure: times are monotonic ns and passed in. The caller sends what :meth:`Pacer.pull` gives it.
@@ -23,6 +24,7 @@ __all__ = ["IN_FLIGHT", "Outgoing", "Pacer", "Purpose", "Verb"]
 IN_FLIGHT: Final = 3
 """Requests for one book's snapshot that may be under way at the same time."""
 
+_OLD_NS: Final = 1_000_000_000
 _SLOWER_NS: Final = 10_000_000
 _SLOWEST_NS: Final = 200_000_000
 
@@ -48,7 +50,7 @@ class Purpose(enum.IntEnum):
 
 class Outgoing(msgspec.Struct, eq=False):
     """Something to send. ``due``: not before this instant. ``tries``: how often it failed already.
-    ``request_id``, ``sent_at`` and ``deadline`` are set when it is sent.
+    ``request_id`` and ``deadline`` are set when it is sent.
     """
 
     verb: Verb
@@ -57,7 +59,6 @@ class Outgoing(msgspec.Struct, eq=False):
     due: int = 0
     tries: int = 0
     request_id: str = ""
-    sent_at: int = 0
     deadline: int = 0
 
 
@@ -76,13 +77,11 @@ class Pacer:
         req_interval_ns: int,
         sub_interval_ns: int,
         timeout_ns: int,
-        ask_timeout_ns: int,
         rng: Random,
     ) -> None:
         self._name = name
         self._interval = {"req": req_interval_ns, "sub": sub_interval_ns, "unsub": sub_interval_ns}
         self._timeout_ns = timeout_ns
-        self._ask_timeout_ns = ask_timeout_ns
         self._rng = rng
         self._reqs: list[Outgoing] = []
         self._subs: list[Outgoing] = []
@@ -108,14 +107,15 @@ class Pacer:
         )
 
     def put(self, outgoing: Outgoing) -> bool:
-        """Queue; False where the same is queued or under way already. A more urgent purpose is taken over."""
+        """Queue; False where the same is queued or under way already. A queued one takes over the more urgent purpose
+        and the earlier instant.
+        """
         verb, text = outgoing.verb, outgoing.topic.text
         lane = self._reqs if verb == "req" else self._subs
         for held in lane:
             if held.verb == verb and held.topic.text == text:
-                if outgoing.purpose <= held.purpose:
-                    held.purpose = outgoing.purpose
-                    held.due = min(held.due, outgoing.due)
+                held.purpose = min(held.purpose, outgoing.purpose)
+                held.due = min(held.due, outgoing.due)
                 return False
         most = IN_FLIGHT if outgoing.purpose in (Purpose.SNAPSHOT, Purpose.HEDGE) else 1
         if self.under_way(verb, outgoing.topic) >= most:
@@ -154,6 +154,17 @@ class Pacer:
         lane = "req" if outgoing.verb == "req" else "sub"
         self._free_at[lane] = max(self._free_at[lane], now + self._interval[outgoing.verb])
 
+    def hasten(self, topic: Topic, deadline: int) -> None:
+        """Whatever is under way about a topic is to be answered by ``deadline``."""
+        for held in self._pending.values():
+            if held.topic.text == topic.text:
+                held.deadline = min(held.deadline, deadline)
+
+    def expected(self, now: int) -> set[str]:
+        """Topics of which something is to be answered: sent, or to be sent as soon as it is its turn."""
+        waiting = (held for held in (*self._reqs, *self._subs) if held.due <= now)
+        return {held.topic.text for held in (*self._pending.values(), *waiting) if held.verb != "unsub"}
+
     def under_way(self, verb: Verb, topic: Topic) -> int:
         """How many of these were sent and not answered yet."""
         return sum(held.verb == verb and held.topic.text == topic.text for held in self._pending.values())
@@ -163,16 +174,20 @@ class Pacer:
         for lane, free in ((self._subs, "sub"), (self._reqs, "req")):
             if not lane or self._free_at[free] > now:
                 continue
-            chosen = min((held for held in lane if held.due <= now), key=_urgency, default=None)
+            chosen = min(
+                (held for held in lane if held.due <= now),
+                key=lambda held: (
+                    min(held.purpose, Purpose.SNAPSHOT) if held.due < now - _OLD_NS else held.purpose
+                ),
+                default=None,
+            )
             if chosen is None:
                 continue
             lane.remove(chosen)
             self._free_at[free] = now + self._interval[chosen.verb]
             self._count += 1
             chosen.request_id = f"{self._name}.{self._count}"
-            chosen.sent_at = now
-            asking = chosen.purpose is Purpose.ASK
-            chosen.deadline = now + (self._ask_timeout_ns if asking else self._timeout_ns)
+            chosen.deadline = now + self._timeout_ns
             self._pending[chosen.request_id] = chosen
             return chosen
         return None
@@ -202,7 +217,3 @@ class Pacer:
         for held in late:
             del self._pending[held.request_id]
         return late
-
-
-def _urgency(outgoing: Outgoing) -> Purpose:
-    return outgoing.purpose

@@ -12,6 +12,7 @@ from bookreel.ingest.books import LiveBooks
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.dialogue import Dialogue
 from bookreel.ingest.errors import ConnectFailed, Disconnected, LineDown
+from bookreel.ingest.health import LineHealth
 from bookreel.ingest.network import Network, Socket
 from bookreel.ingest.plan import Line
 from bookreel.ingest.reconnect import TokenBucket, backoff
@@ -131,6 +132,11 @@ class Session:
     def pending(self) -> int:
         """Requests queued or not answered yet."""
         return self._dialogue.pending if self._dialogue is not None else 0
+
+    @property
+    def health(self) -> LineHealth | None:
+        """Of the connection that is up."""
+        return self._dialogue.health if self._dialogue is not None else None
 
     def reconsider(self) -> None:
         """Reference data is new: ask again for what was refused for good."""

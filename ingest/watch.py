@@ -35,6 +35,7 @@ class HealthSettings(msgspec.Struct, frozen=True):
     ping_after_ns: int
     pong_timeout_ns: int
     ask_interval_ns: int
+    answer_ns: int
 
     @classmethod
     def of(cls, config: RecordConfig, *, books: bool) -> HealthSettings:
@@ -48,6 +49,7 @@ class HealthSettings(msgspec.Struct, frozen=True):
             ping_after_ns=config.ping_after_ms * _MS,
             pong_timeout_ns=config.pong_timeout_ms * _MS,
             ask_interval_ns=int(_S / asks),
+            answer_ns=min(config.ask_timeout_ms, config.req_timeout_ms) * _MS,
         )
 
 

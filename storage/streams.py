@@ -16,7 +16,7 @@ So a hole begins here in one of these ways, always with the last instant that is
 what the journal says                 which streams                         start
 ====================================  ====================================  ==============================
 ``disconnect``, or a new connect      all on the line                       last sign of life (*)
-``silence``                           those named (**)                      last sign of life (*)
+``silence``                           those named (**)                      as told
 frame that cannot be read             the one it names, else all on the     line's last good frame
                                       line
 damaged journal                       all on any line                       record before
@@ -300,8 +300,8 @@ class Streams:
                 if renewed:
                     stream.renewed = True
                     line.forget(stream.topic)
-                last_ts = stream.pace.last_ts
-                self._leave(stream, "silence", last_ts if since is None else min(since, last_ts))
+                # The smaller instant need not be the earlier one: the clock may have been set back in between.
+                self._leave(stream, "silence", stream.pace.last_ts if since is None else since)
 
     def quiet(self, conn: str, text: str, ts_recv: int) -> None:
         """The stream of this topic text was asked about: it lives, and there was nothing to say."""

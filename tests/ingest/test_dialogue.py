@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from bookreel.book.sync import State
 from bookreel.ingest.errors import LineDown
 from bookreel.storage.record import Direction
 from bookreel.storage.shedding import Victim
@@ -77,9 +80,11 @@ def go_live(talk: Any, seq: int = 100) -> None:
     """Every book of the line is live at ``seq``."""
     talk.hear({"ping": 1})
     asked = talk.subscribe()
-    for said in [said for said in asked if "req" in said] + talk.pass_time(3, 0.01):
-        if "req" in said:
-            talk.hear(image(said, seq))
+    for _ in range(300):
+        for said in asked:
+            if "req" in said:
+                talk.hear(image(said, seq))
+        asked = talk.pass_time(0.01, 0.01)
     assert talk.books.live == talk.books.total
 
 
@@ -548,7 +553,7 @@ def test_an_answer_to_another_question_is_not_used(talk: Make) -> None:
     assert it.books.live == 0
     assert it.stats.foreign == 2
     # Both are asked for again.
-    again = {said["req"]: said for said in it.pass_time(7) if "req" in said}
+    again = {said["req"]: said for said in it.pass_time(0.7) if "req" in said}
     for said in again.values():
         it.hear(image(said, 105))
     assert it.books.live == 2
@@ -763,3 +768,159 @@ def test_an_answer_that_is_given_twice_does_not_confirm_itself(talk: Make) -> No
     it.pass_time(0.1)
     it.hear(refresh(125, 9.6, it.clock.wall_ns() // MS))
     assert len(it.journal.events("silence")) == 1
+
+
+def pump(it: Any, seconds: float, seq: int, *, answer: Callable[[dict[str, Any]], Any]) -> int:
+    """ETH goes on and BTC is silent; ``answer`` gives what is said to what else is sent. Returns ETH's number."""
+    for _ in range(round(seconds / 0.1)):
+        for said in it.pass_time(0.1):
+            if "ethusdt" in said.get("req", ""):
+                it.hear(image(said, seq))
+            elif (message := answer(said)) is not None:
+                it.hear(message)
+        it.hear(delta("ethusdt", seq, seq + 1))
+        seq += 1
+    return seq
+
+
+def both_brisk(it: Any, steps: int = 50) -> int:
+    go_live(it)
+    for seq in range(100, 100 + steps):
+        for said in it.pass_time(0.1):
+            it.hear(image(said, seq))
+        it.hear(delta("btcusdt", seq, seq + 1))
+        it.hear(delta("ethusdt", seq, seq + 1))
+    return 100 + steps
+
+
+def test_a_question_waits_for_any_request_that_is_under_way_but_not_for_long(talk: Make) -> None:
+    it = talk(BTC, ETH, audit_interval_s=20)
+    seq = both_brisk(it)
+    audits: list[dict[str, Any]] = []
+    while not audits:
+        it.hear(delta("btcusdt", seq, seq + 1))
+        it.hear(delta("ethusdt", seq, seq + 1))
+        seq += 1
+        audits = [said for said in it.pass_time(0.1) if said.get("req") == "market.btcusdt.mbp.150"]
+    pump(it, 2.6, seq, answer=lambda said: None)
+    assert [event["topics"] for event in it.journal.events("silence")] == [["market.btcusdt.mbp.150"]]
+
+
+def test_a_question_does_not_wait_for_a_request_that_has_time(talk: Make) -> None:
+    it = talk(BTC, ETH, snapshot_hedge_ms=100)
+    seq = both_brisk(it)
+    it.hear(delta("btcusdt", seq + 1, seq + 2))
+    first, second, *_ = (said for said in it.pass_time(0.3) if "req" in said)
+    it.hear(error(first, "symbol is not open"))
+    it.hear(image(second, seq + 2))
+    assert sync(it, BTC).valid
+    asked: list[dict[str, Any]] = []
+    pump(it, 3, seq, answer=asked.append)
+    assert [event["topics"] for event in it.journal.events("silence")] == [["market.btcusdt.mbp.150"]]
+    assert len([said for said in asked if "req" in said]) >= 2
+
+
+def test_an_answer_without_data_is_asked_for_once_more_and_is_no_death(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    seq = both_brisk(it)
+    asked: list[dict[str, Any]] = []
+
+    def nothing(said: dict[str, Any]) -> dict[str, Any]:
+        asked.append(said)
+        return image(said, 0) | {"data": None}
+
+    seq = pump(it, 6, seq, answer=nothing)
+    assert it.journal.events("silence") == []
+    assert 4 <= len(asked) <= 12
+    asked.clear()
+    pump(it, 3, seq, answer=lambda said: image(said, seq + 99, [[9.1, 1.0]]) if "req" in said else None)
+    assert [event["topics"] for event in it.journal.events("silence")] == [["market.btcusdt.mbp.150"]]
+
+
+def test_an_answer_to_another_question_leaves_none_open(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    seq = both_brisk(it)
+
+    def foreign(said: dict[str, Any]) -> dict[str, Any] | None:
+        return image(said, 1) | {"rep": "market.ethusdt.mbp.150"} if "req" in said else None
+
+    pump(it, 3, seq, answer=foreign)
+    assert it.stats.foreign >= 2
+    assert [event["topics"] for event in it.journal.events("silence")] == [["market.btcusdt.mbp.150"]]
+
+
+def test_a_slow_line_is_given_its_round_trips(talk: Make) -> None:
+    """Answers come, but later than a fast line would be given."""
+    it = talk(BTC, ETH)
+    go_live(it)
+    late: list[tuple[int, dict[str, Any]]] = []
+    eth = 100
+    for _ in range(600):
+        it.clock.advance(0.05)
+        now = it.clock.mono_ns()
+        for said in it.say():
+            if "ping" in said:
+                late.append((now + 800 * MS, {"pong": said["ping"]}))
+            elif "req" in said:
+                late.append((now + 800 * MS, image(said, eth if "eth" in said["req"] else 100)))
+        while late and late[0][0] <= now:
+            it.hear(late.pop(0)[1])
+        it.hear(delta("ethusdt", eth, eth + 1))
+        eth += 1
+        it.dialogue.check(now)
+    assert it.journal.events("quiet")
+    assert it.journal.events("silence") == []
+
+
+_ANSWERS = [
+    "image",
+    "newer",
+    "null",
+    "lost",
+    "foreign",
+    "429 too many request",
+    "unsub with not subbed",
+    "server",
+]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(_ANSWERS), st.booleans()), min_size=1, max_size=40), st.booleans())
+def test_whatever_the_venue_answers_nobody_waits_for_ever(
+    talk: Make, script: list[tuple[str, bool]], hedged: bool
+) -> None:
+    """A stream that is asked about has a request queued or under way, or else it is told that there was no answer."""
+    it = talk(BTC, ETH, audit_interval_s=3, snapshot_hedge_ms=100 if hedged else 0)
+    it.hear({"ping": 1})
+    it.dialogue.open()
+    seq = 100
+    answers = itertools.cycle(script)
+    for _ in range(150):
+        how, speaks = next(answers)
+        it.clock.advance(0.1)
+        it.hear({"ping": 1})
+        for said in it.say():
+            if "sub" in said:
+                it.ack(said)
+            if "req" not in said or how == "lost":
+                continue
+            message = image(said, seq, [[9.0 + seq / 1000, 1.0]] if how == "newer" else None)
+            if how == "null":
+                message["data"] = None
+            elif how == "foreign":
+                message["rep"] = "market.xrpusdt.mbp.150"
+            elif how not in ("image", "newer"):
+                message = error(said, how)
+            it.hear(message)
+        if speaks:
+            it.hear(delta("btcusdt", seq, seq + 1))
+        seq += 1
+        now = it.clock.mono_ns()
+        try:
+            it.dialogue.check(now)
+        except LineDown:
+            return
+        health = it.dialogue.health
+        assert all(now - health.streams[name].asked_at < 4e9 for name in health.questioned())
+        books = [it.books.get(*BTC), it.books.get(*ETH)]
+        assert it.dialogue.pending or not any(book.state is State.AWAITING_SNAPSHOT for book in books)

@@ -18,6 +18,7 @@ SETTINGS = HealthSettings(
     ping_after_ns=2 * S,
     pong_timeout_ns=2 * S,
     ask_interval_ns=S // 50,
+    answer_ns=500 * MS,
 )
 
 
@@ -186,6 +187,31 @@ def test_a_renewed_stream_that_dies_again_is_given_longer_each_time() -> None:
         watch.health.acked("a", watch.now, watch.now, watch.now, sequenced=False)
         assert watch.speak("a") is None, "the venue's last message, sent again, is no proof of life"
     assert waits == [2, 4, 8, 16]
+
+
+def test_an_answer_without_data_is_no_death() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 3, 0.25)
+    asked = [finding for finding in watch.wait(3) if finding.topic == "a"]
+    assert watch.kinds(asked) == ["ask"]
+    again = watch.health.blank("a", watch.now)
+    assert again is not None and again.again
+    assert watch.health.blank("a", watch.now) is None
+    assert watch.health.questioned() == []
+    assert "a" in [finding.topic for finding in watch.wait(3)], "and is asked again later"
+
+
+def test_a_stream_that_is_not_ready_is_not_asked_about() -> None:
+    watch = Watch("a", sequenced=True)
+    ready: list[str] = []
+    watch.health = LineHealth(SETTINGS, T0, unready=lambda topic: topic not in ready)
+    watch.health.acked("a", T0, T0, T0, sequenced=True)
+    assert watch.wait(20) == []
+    assert watch.health.next_check(watch.now) > 200 * MS, "nor is it waited for"
+    ready.append("a")
+    watch.health.told("a", watch.now)
+    assert watch.wait(9) == []
+    assert watch.kinds(watch.wait(2)) == ["ask"]
 
 
 def test_all_of_a_line_is_dead_if_nothing_else_came() -> None:

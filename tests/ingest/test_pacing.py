@@ -21,7 +21,6 @@ def make() -> Pacer:
         req_interval_ns=110 * MS,
         sub_interval_ns=10 * MS,
         timeout_ns=5 * S,
-        ask_timeout_ns=2 * S,
         rng=Random(1),
     )
 
@@ -46,8 +45,8 @@ def drain(pacer: Pacer, start: int, until: int) -> list[tuple[int, Outgoing]]:
 def test_requests_keep_their_distance_and_subscriptions_their_own() -> None:
     pacer = make()
     for topic in TOPICS:
-        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
-        pacer.put(Outgoing("sub", topic, Purpose.STREAM))
+        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT, T0))
+        pacer.put(Outgoing("sub", topic, Purpose.STREAM, T0))
     sent = drain(pacer, T0, T0 + 60 * S)
     reqs = [at for at, out in sent if out.verb == "req"]
     subs = [at for at, out in sent if out.verb == "sub"]
@@ -61,15 +60,15 @@ def test_what_a_book_waits_for_goes_first() -> None:
     for purpose, topic in zip(
         (Purpose.AUDIT, Purpose.BACKFILL, Purpose.ASK, Purpose.SNAPSHOT), TOPICS, strict=False
     ):
-        pacer.put(Outgoing("req", topic, purpose))
+        pacer.put(Outgoing("req", topic, purpose, T0))
     order = [out.purpose for _, out in drain(pacer, T0, T0 + S)]
     assert order == [Purpose.SNAPSHOT, Purpose.ASK, Purpose.BACKFILL, Purpose.AUDIT]
 
 
 def test_unsub_and_sub_of_a_topic_keep_their_order() -> None:
     pacer = make()
-    pacer.put(Outgoing("unsub", TOPICS[0], Purpose.STREAM))
-    pacer.put(Outgoing("sub", TOPICS[0], Purpose.STREAM))
+    pacer.put(Outgoing("unsub", TOPICS[0], Purpose.STREAM, T0))
+    pacer.put(Outgoing("sub", TOPICS[0], Purpose.STREAM, T0))
     assert [out.verb for _, out in drain(pacer, T0, T0 + S)] == ["unsub", "sub"]
 
 
@@ -80,7 +79,7 @@ def test_the_same_is_not_queued_twice_but_may_become_more_urgent() -> None:
     out = pacer.pull(T0)
     assert out is not None
     assert out.purpose is Purpose.SNAPSHOT
-    assert not pacer.put(Outgoing("req", TOPICS[0], Purpose.AUDIT)), "it is under way"
+    assert not pacer.put(Outgoing("req", TOPICS[0], Purpose.AUDIT, T0)), "it is under way"
     assert pacer.has("req", TOPICS[0])
 
 
@@ -90,16 +89,16 @@ def test_a_snapshot_may_be_asked_for_again_before_it_is_answered_but_not_for_eve
     now = T0
     for number in range(IN_FLIGHT):
         assert pacer.under_way("req", topic) == number
-        assert pacer.put(Outgoing("req", topic, Purpose.HEDGE if number else Purpose.SNAPSHOT))
+        assert pacer.put(Outgoing("req", topic, Purpose.HEDGE if number else Purpose.SNAPSHOT, T0))
         assert pacer.pull(now) is not None
         now += 110 * MS
-    assert not pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
+    assert not pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT, T0))
 
 
 def test_the_distance_is_kept_from_when_a_request_really_left() -> None:
     pacer = make()
     for topic in TOPICS[:3]:
-        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
+        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT, T0))
     out = pacer.pull(T0)
     assert out is not None
     pacer.left(out, T0 + 70 * MS)
@@ -110,22 +109,45 @@ def test_the_distance_is_kept_from_when_a_request_really_left() -> None:
 def test_a_complaint_makes_the_distance_longer() -> None:
     pacer = make()
     for topic in TOPICS[:5]:
-        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
+        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT, T0))
     pacer.pull(T0)
     pacer.complaint(T0 + S)
     reqs = [at for at, _ in drain(pacer, T0, T0 + 5 * S)]
     assert {later - sooner for sooner, later in itertools.pairwise(reqs)} == {120 * MS}
     for _ in range(50):
         pacer.complaint(T0 + 9 * S)
-    pacer.put(Outgoing("req", TOPICS[5], Purpose.SNAPSHOT))
-    pacer.put(Outgoing("req", TOPICS[6], Purpose.SNAPSHOT))
+    pacer.put(Outgoing("req", TOPICS[5], Purpose.SNAPSHOT, T0))
+    pacer.put(Outgoing("req", TOPICS[6], Purpose.SNAPSHOT, T0))
     reqs = [at for at, _ in drain(pacer, T0 + 9 * S, T0 + 20 * S)]
     assert reqs[1] - reqs[0] == 200 * MS, "and no longer than this"
 
 
+def test_what_waited_for_a_second_waits_no_longer_for_what_is_more_urgent() -> None:
+    pacer = make()
+    pacer.put(Outgoing("req", TOPICS[0], Purpose.ASK, T0))
+    asked_at = 0
+    for step in range(30):
+        now = T0 + step * 110 * MS
+        pacer.put(Outgoing("req", TOPICS[1 + step % 20], Purpose.SNAPSHOT, now))
+        out = pacer.pull(now)
+        assert out is not None
+        pacer.answered(out.request_id)
+        if out.purpose is Purpose.ASK:
+            asked_at = now
+    assert S < asked_at - T0 < 1.2 * S
+
+
+def test_what_is_put_again_is_due_when_the_earlier_one_is() -> None:
+    pacer = make()
+    pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT, T0 + 30 * S))
+    assert not pacer.put(Outgoing("req", TOPICS[0], Purpose.ASK, T0)), "it is the same request"
+    out = pacer.pull(T0)
+    assert out is not None and out.purpose is Purpose.SNAPSHOT
+
+
 def test_answers_are_matched_by_id() -> None:
     pacer = make()
-    pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT))
+    pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT, T0))
     out = pacer.pull(T0)
     assert out is not None
     assert out.request_id.startswith("feed-0.1.")
@@ -139,10 +161,14 @@ def test_answers_are_matched_by_id() -> None:
 
 def test_what_is_not_answered_expires_once() -> None:
     pacer = make()
-    pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT))
-    pacer.put(Outgoing("req", TOPICS[1], Purpose.ASK, due=T0 + S))
+    pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT, T0))
+    pacer.put(Outgoing("req", TOPICS[1], Purpose.AUDIT, due=T0 + S))
     pacer.pull(T0)
+    assert pacer.expected(T0) == {TOPICS[0].text}
+    assert pacer.expected(T0 + S) == {TOPICS[0].text, TOPICS[1].text}, "it is its turn"
     pacer.pull(T0 + S)
+    pacer.hasten(TOPICS[1], T0 + 3 * S)
+    pacer.hasten(TOPICS[1], T0 + 4 * S)
     assert pacer.wait(T0 + 9 * S) is None, "nothing can be sent, so nothing wakes the writer"
     assert pacer.deadline == T0 + 3 * S, "the question expires first, although it was sent last"
     assert pacer.expired(T0 + 3 * S - 1) == []
@@ -153,7 +179,7 @@ def test_what_is_not_answered_expires_once() -> None:
 
 def test_retries_come_ever_later() -> None:
     pacer = make()
-    out = Outgoing("req", TOPICS[0], Purpose.SNAPSHOT)
+    out = Outgoing("req", TOPICS[0], Purpose.SNAPSHOT, T0)
     pacer.put(out)
     now = T0
     waits = []
@@ -173,8 +199,8 @@ def test_retries_come_ever_later() -> None:
 
 def test_a_complaint_of_too_many_requests_holds_them_all() -> None:
     pacer = make()
-    pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT))
-    pacer.put(Outgoing("sub", TOPICS[0], Purpose.STREAM))
+    pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT, T0))
+    pacer.put(Outgoing("sub", TOPICS[0], Purpose.STREAM, T0))
     pacer.hold(T0 + 2 * S)
     sent = drain(pacer, T0, T0 + 9 * S)
     assert [(at, out.verb) for at, out in sent] == [(T0, "sub"), (T0 + 2 * S, "req")]
@@ -183,8 +209,8 @@ def test_a_complaint_of_too_many_requests_holds_them_all() -> None:
 def test_a_dropped_topic_is_forgotten() -> None:
     pacer = make()
     for topic in TOPICS[:2]:
-        pacer.put(Outgoing("sub", topic, Purpose.STREAM))
-        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT))
+        pacer.put(Outgoing("sub", topic, Purpose.STREAM, T0))
+        pacer.put(Outgoing("req", topic, Purpose.SNAPSHOT, T0))
     pacer.pull(T0)
     pacer.drop(TOPICS[0])
     assert {out.topic.text for _, out in drain(pacer, T0, T0 + S)} == {TOPICS[1].text}
@@ -207,7 +233,7 @@ def test_however_it_is_used_the_venues_limit_holds(steps: list[tuple[str, int, P
     now = T0
     reqs: list[int] = []
     for verb, number, purpose, pause_ms in steps:
-        pacer.put(Outgoing(verb, TOPICS[number], purpose))  # type: ignore[arg-type]
+        pacer.put(Outgoing(verb, TOPICS[number], purpose, T0))  # type: ignore[arg-type]
         now += pause_ms * MS
         while (out := pacer.pull(now)) is not None:
             if out.verb == "req":

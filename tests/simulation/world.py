@@ -39,6 +39,8 @@ ARCHIVE: Final = Path("/archive")
 _TURN_S: Final = 0.1
 _S: Final = 1_000_000_000
 _HOUR_NS: Final = 3600 * _S
+_ANSWER_NS: Final = 4 * _S
+"""Until a question has had its turn, even where the venue complained of too many."""
 
 WORLD_FAULTS: Final[dict[str, float]] = {
     "net_reset": 1.0,
@@ -300,6 +302,17 @@ class World:
                 figures.books_wrong += 1
                 self.problems.append(f"the live book of {book.topic.text} at {image.seq} is not the true one")
 
+    def check_questions(self, life: Life) -> None:
+        """Whether a stream is alive is not asked for ever: somebody answers, or is known not to."""
+        for session in life.collector.sessions:
+            health = session.health
+            for topic in [] if health is None else health.questioned():
+                waited_ns = self.clock.mono_ns() - health.streams[topic].asked_at
+                if waited_ns > _ANSWER_NS + health.answer_ns:
+                    self.problems.append(
+                        f"whether {topic} lives was asked {waited_ns / 1e9:.1f} s ago, and nobody knows"
+                    )
+
     # Sealing
 
     def _seal_now(self) -> None:
@@ -497,6 +510,7 @@ class Life:
 
     def _check(self) -> None:
         self.world.check_books(self)
+        self.world.check_questions(self)
 
     def seal(self) -> None:
         """One run of the sealer."""

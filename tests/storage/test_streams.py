@@ -178,6 +178,15 @@ def test_only_the_named_streams_are_silent_since_their_last_message() -> None:
     assert [(gap.feed, gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("bbo", "silence", 14)]
 
 
+def test_a_silence_begins_as_told_although_the_clock_was_set_back_since() -> None:
+    rig = Rig()
+    line = rig.line()
+    rig.streams.subscribed(BBO, line, 1, 11)
+    rig.streams.find(BBO).pace.last_ts = 4
+    rig.streams.silent("ws-0", [BBO.text], 60)
+    assert [(gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("silence", 60)]
+
+
 @pytest.mark.parametrize(
     ("harm", "cause", "start"),
     [

@@ -1,0 +1,56 @@
+"""What explains a gap, and what does not; the whole comparison is tested by the harnesses that use it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bookreel.exchange import audit
+from bookreel.exchange.audit import Audit
+
+S = 1_000_000_000
+BOOK = ("ethusdt", "mbp.150")
+OTHER = "market.btcusdt.mbp.150"
+TOPIC = "market.ethusdt.mbp.150"
+
+
+def judged(tmp_path: Path, lines: list[dict[str, Any]], cause: str, start_s: float) -> Audit:
+    """A gap of the ETH book from ``start_s`` on, 2 s long, against a truth of these lines."""
+    path = tmp_path / "truth.ndjson"
+    path.write_bytes(
+        b"".join(msgspec.json.encode(line | {"t": round(line["t"] * S)}) + b"\n" for line in lines)
+    )
+    start = round(start_s * S)
+    holes = defaultdict(list, {BOOK: [audit._Hole(BOOK, cause, start, start + 2 * S)]})
+    result = Audit()
+    audit._gaps(audit._read(path), holes, {BOOK: (0, 1000 * S)}, result, merged=False)
+    return result
+
+
+def sub(t: float, topic: str = TOPIC, conn: int = 1) -> dict[str, Any]:
+    return {"type": "sub", "t": t, "conn": conn, "topic": topic}
+
+
+def fault(t: float, kind: str, conn: int = 1, topic: str = OTHER, **more: Any) -> dict[str, Any]:
+    return {"type": "fault", "t": t, "conn": conn, "kind": kind, "topic": topic, **more}
+
+
+@pytest.mark.parametrize("kind", ["lost_delta", "reorder"])
+def test_a_neighbours_last_words_may_cost_a_silence_until_one_is_known(tmp_path: Path, kind: str) -> None:
+    lines = [sub(1), sub(1, OTHER), fault(100, kind)]
+    assert judged(tmp_path, lines, "silence", 102.5).gaps_unexplained == 0
+    assert judged(tmp_path, lines, "silence", 110).gaps_unexplained == 1
+    assert judged(tmp_path, lines, "disconnect", 102.5).gaps_unexplained == 1, "the line was there"
+    elsewhere = [sub(1), sub(1, OTHER, 2), fault(100, kind, 2)]
+    assert judged(tmp_path, elsewhere, "silence", 102.5).gaps_unexplained == 1
+
+
+def test_a_slow_connection_is_slow_for_what_is_subscribed_meanwhile(tmp_path: Path) -> None:
+    slow = fault(100, "net_slow", until=107 * S)
+    assert judged(tmp_path, [slow, sub(101)], "silence", 103).gaps_unexplained == 0
+    assert judged(tmp_path, [slow, sub(108)], "silence", 110).gaps_unexplained == 1
+    assert judged(tmp_path, [slow, sub(101, conn=2)], "silence", 103).gaps_unexplained == 1
