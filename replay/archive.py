@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,9 +23,10 @@ from bookreel.replay.asof import Book, Coverage, Question, best_rows, book_at, b
 from bookreel.replay.batches import Batch, read_batches
 from bookreel.replay.errors import NoSuchFeed, NoSuchSymbol
 from bookreel.replay.events import Numbers
+from bookreel.replay.merged import Merged
 from bookreel.replay.ndjson import LineForm
 from bookreel.replay.pages import EventForm
-from bookreel.replay.selection import EVENT_TABLES, Selection
+from bookreel.replay.selection import EVENT_TABLES, Choice, Names, Selection
 from bookreel.replay.source import Source
 from bookreel.replay.stream import Events, LineStream, Stream
 from bookreel.replay.times import Interval, Time, to_interval, to_ns
@@ -39,9 +40,6 @@ from bookreel.storage.schema import TABLES
 from bookreel.storage.tail import Tail
 
 __all__ = ["Archive"]
-
-Names: TypeAlias = Collection[str] | str | None
-"""Some names, or one; None is all."""
 
 _BOOK_TABLES: Final = ("book_snapshots", "book_deltas")
 _GAP_FIELDS: Final = Gap.__struct_fields__
@@ -248,6 +246,39 @@ class Archive:
             source,
             LineForm(numbers),
             source.place(after),
+            follow=follow,
+            speed=speed,
+            clock=clock,
+            sleep=sleep,
+            offload=offload,
+        )
+
+    def merged(
+        self,
+        streams: Mapping[str, Choice],
+        start: Time | None = None,
+        end: Time | None = None,
+        numbers: Numbers = "float",
+        *,
+        follow: bool = False,
+        after: str | None = None,
+        speed: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        offload: Callable[..., Awaitable[Any]] = asyncio.to_thread,
+    ) -> LineStream:
+        """Several of :meth:`lines` in one order, that of the journal: each line begins with the name of its stream,
+        ``{"stream":"a",...``. What more than one of them wants comes once for each, in the order of ``streams``.
+        """
+        sources = {
+            name: self._source(choice.symbols, choice.tables, choice.feeds, start, end)
+            for name, choice in streams.items()
+        }
+        merged = Merged(sources)
+        return LineStream(
+            merged,
+            LineForm(numbers),
+            merged.place(after),
             follow=follow,
             speed=speed,
             clock=clock,

@@ -6,6 +6,8 @@ by typed values, would give.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any, Final
@@ -47,7 +49,7 @@ def encode_line(value: msgspec.Struct) -> bytes:
 class Lines:
     """Lines in one buffer, and where each of them ends."""
 
-    def __init__(self, buffer: memoryview, ends: memoryview | list[int]) -> None:
+    def __init__(self, buffer: memoryview, ends: memoryview) -> None:
         self._buffer = buffer
         self._ends = ends
 
@@ -56,7 +58,27 @@ class Lines:
         """A line for each value."""
         lines = [_ENCODER.encode(value) for value in values]
         buffer = b"\n".join((*lines, b""))
-        return cls(memoryview(buffer), list(accumulate(len(line) + 1 for line in lines)))
+        ends = array("q", accumulate(len(line) + 1 for line in lines))
+        return cls(memoryview(buffer), memoryview(ends))
+
+    @classmethod
+    def of_array(cls, lines: Any) -> Lines:
+        """Of an Arrow array of 64-bit offsets, text or binary."""
+        _, offsets, buffer = lines.buffers()
+        ends = memoryview(offsets).cast("q")[lines.offset + 1 : lines.offset + len(lines) + 1]
+        return cls(memoryview(buffer), ends)
+
+    def array(self, start: int, stop: int) -> Any:
+        """The lines from ``start`` to ``stop``, exclusive, as an Arrow array."""
+        offsets = array("q", [self._ends[start - 1] if start else 0])
+        offsets.extend(self._ends[start:stop])
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self._buffer)]
+        return pa.Array.from_buffers(pa.large_binary(), stop - start, buffers)
+
+    def stop(self, start: int, stop: int, most: int) -> int:
+        """Up to which line, exclusive, those from ``start`` on are ``most`` bytes at most, or one line."""
+        begin = self._ends[start - 1] if start else 0
+        return max(start + 1, bisect_right(self._ends, begin + most, start, stop))
 
     def between(self, start: int, stop: int) -> memoryview:
         """The bytes of the lines from ``start`` to ``stop``, exclusive and above it."""
@@ -91,9 +113,7 @@ def _frames(rows: pa.Table) -> tuple[Lines, memoryview, memoryview]:
         text = after
     joiner: Any = pc.binary_join_element_wise
     lines: Any = joiner(*parts, _text(text + "}\n"), _text(""))
-    _, ends, buffer = lines.buffers()
-    ends = memoryview(ends).cast("q")[lines.offset + 1 : lines.offset + len(lines) + 1]
-    return Lines(memoryview(buffer), ends), _numbers(batch.column(ORDER)), _numbers(batch.column("ts_recv"))
+    return Lines.of_array(lines), _numbers(batch.column(ORDER)), _numbers(batch.column("ts_recv"))
 
 
 def _json(name: str, column: Any) -> tuple[str, Any, str]:

@@ -14,7 +14,7 @@ from bookreel.replay.exact import FrameNumbers, exact
 from bookreel.replay.sweep import Sweep
 from bookreel.replay.tokens import Place
 
-__all__ = ["EventForm", "Form", "Page", "Pages", "exact_events"]
+__all__ = ["EventForm", "Form", "Page", "Pages", "Reader", "exact_events"]
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -94,6 +94,17 @@ class Page(NamedTuple, Generic[_T]):
         if self.end:
             return Place(pos, 0, count, start)
         return Place(pos, count - bisect_left(self.order, pos), 0, start)
+
+
+class Reader(Protocol[_T]):
+    """Gives pages from a place on. ``place``: where those given so far lead to; ``done``: there will be no more."""
+
+    place: Place
+    done: bool
+
+    def read(self) -> Page[_T] | None:
+        """The next page; None: there is none, or none yet."""
+        ...
 
 
 class Pages(Generic[_T]):

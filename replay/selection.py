@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from bookreel.replay.errors import NoSuchTable
 from bookreel.venues import Venue
 
-__all__ = ["EVENT_TABLES", "REPLAY_TABLES", "Selection"]
+__all__ = ["EVENT_TABLES", "REPLAY_TABLES", "Choice", "Names", "Selection"]
 
 REPLAY_TABLES: Final = (
     "frames",
@@ -39,6 +39,18 @@ _OF_NO_FEED: Final = frozenset({"sessions", "instruments"})
 _ONE_FEED: Final = {"trades": "trade.detail", "bbo": "bbo"}
 _KLINE: Final = "kline."
 _DIGEST_BYTES: Final = 4
+
+
+Names: TypeAlias = Collection[str] | str | None
+"""Some names, or one; None is all."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one of several streams is of; None is everything but ``frames``."""
+
+    symbols: list[str] | None = None
+    tables: list[str] | None = None
+    feeds: list[str] | None = None
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from bookreel.replay.pages import Form, Pages
+from bookreel.replay.pages import Form, Pages, Reader
 from bookreel.replay.selection import Selection
 from bookreel.replay.sweep import Sweep
 from bookreel.replay.tokens import Place, Tokens
@@ -15,9 +15,26 @@ from bookreel.storage.digests import Digests
 from bookreel.storage.scan import Scanner
 from bookreel.storage.tail import Tail
 
-__all__ = ["Source"]
+__all__ = ["Origin", "Source"]
 
 _T = TypeVar("_T")
+
+
+class Origin(Protocol[_T]):
+    """What a stream reads from."""
+
+    root: Path
+    tokens: Tokens
+
+    def scanner(self) -> Scanner:
+        """What reads sealed files, of the caller's own."""
+        ...
+
+    def pages(
+        self, scanner: Scanner, tail: Tail, form: Form[_T], place: Place, *, follow: bool
+    ) -> Reader[_T]:
+        """The pages from a place on."""
+        ...
 
 
 class Source:
@@ -27,7 +44,7 @@ class Source:
         self.root = root
         self._verify_on_read = verify_on_read
         self.selection = selection
-        self.tokens = Tokens(root, selection)
+        self.tokens = Tokens(root, selection.digest)
 
     def scanner(self) -> Scanner:
         """What reads sealed files, of the caller's own; it looks at their digests if the archive was opened so."""

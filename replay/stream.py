@@ -18,18 +18,21 @@ from typing import Any, Final, Generic, TypeVar
 from bookreel.replay.errors import BadSpeed
 from bookreel.replay.events import End, Recorded
 from bookreel.replay.ndjson import Failure, Lines, encode_line
-from bookreel.replay.pages import Form, Page, Pages
-from bookreel.replay.source import Source
+from bookreel.replay.pages import Form, Page, Pages, Reader
+from bookreel.replay.source import Origin
 from bookreel.replay.times import Time, to_ns
 from bookreel.replay.tokens import Place, Tokens
 from bookreel.storage.tail import Tail
 
-__all__ = ["POLL_S", "Events", "LineStream", "Replay", "Stream"]
+__all__ = ["CHUNK_BYTES", "POLL_S", "Events", "LineStream", "Replay", "Stream"]
 
 _T = TypeVar("_T")
 
 POLL_S: Final = 0.05
 """Seconds between two looks at a journal that is being written."""
+
+CHUNK_BYTES: Final = 1 << 20
+"""Of lines at once: as much as is worth a system call, and no more than one client may hold back."""
 
 _SECOND: Final = 1_000_000_000
 _EARLY_NS: Final = 1_000
@@ -88,7 +91,7 @@ class Replay(Generic[_T]):
 
     def __init__(
         self,
-        source: Source,
+        source: Origin[_T],
         form: Form[_T],
         place: Place,
         *,
@@ -105,7 +108,7 @@ class Replay(Generic[_T]):
         self._scanner = source.scanner()
         self._tail = Tail(source.root)
         self._reading = threading.Lock()
-        self._arrived: tuple[Pages[_T], Page[_T] | None] | None = None
+        self._arrived: tuple[Reader[_T], Page[_T] | None] | None = None
         self._clock = clock
         self._sleep = sleep
         self._offload = offload
@@ -235,7 +238,7 @@ class Replay(Generic[_T]):
         self._times = []
         return True
 
-    def _read(self, pages: Pages[_T]) -> None:
+    def _read(self, pages: Reader[_T]) -> None:
         """Read the next page, unless one that nobody waited for to its end is there."""
         with self._reading:
             if self._arrived is None:
@@ -327,10 +330,11 @@ class Stream(Replay[list[Recorded]], AsyncIterator[Recorded | End]):
 
 
 class LineStream(Replay[Lines], AsyncIterator[bytes | memoryview]):
-    """An asynchronous iterator of NDJSON, in chunks of whole lines: all that are due. The last line is of type
-    ``end``, or ``error`` where reading fails; the error is raised after that.
+    """An asynchronous iterator of NDJSON, in chunks of whole lines: those that are due, up to ``chunk_bytes`` or one
+    line. The last line is of type ``end``, or ``error`` where reading fails; the error is raised after that.
     """
 
+    chunk_bytes: int = CHUNK_BYTES
     _error: Exception | None = None
 
     async def __anext__(self) -> bytes | memoryview:
@@ -339,15 +343,16 @@ class LineStream(Replay[Lines], AsyncIterator[bytes | memoryview]):
         if self._over:
             raise StopAsyncIteration
         try:
-            if not await self._due():
+            if self._given == self._ready and not await self._due():
                 return encode_line(self._end())
         except Exception as error:
             self._error = error
             return encode_line(Failure(error=type(error).__name__, message=str(error), token=self.token))
         page = self._page
         assert page is not None, "lines of a page are ready"
-        chunk = page.items.between(self._given, self._ready)
-        self._given = self._ready
+        stop = page.items.stop(self._given, self._ready, self.chunk_bytes)
+        chunk = page.items.between(self._given, stop)
+        self._given = stop
         return chunk
 
 

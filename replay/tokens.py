@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bookreel.replay.errors import BadToken
-from bookreel.replay.selection import Selection
 from bookreel.storage.disk import OsDisk
 from bookreel.storage.layout import read_meta
 
@@ -37,11 +36,11 @@ START: Final = Place()
 
 
 class Tokens:
-    """Writes and reads the tokens of one archive and selection."""
+    """Writes and reads the tokens of one archive and choice, which ``digest`` stands for (four bytes)."""
 
-    def __init__(self, archive: Path, selection: Selection) -> None:
+    def __init__(self, archive: Path, digest: bytes) -> None:
         self._archive = bytes.fromhex(read_meta(archive, OsDisk()).id)
-        self._selection = selection.digest
+        self._selection = digest
 
     def write(self, place: Place) -> str:
         """A place as text."""
