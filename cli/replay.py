@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from bookreel.replay import LineStream
 
 __all__ = ["command"]
-
-FEED_ALIASES: Final = {"trade": "trade.detail"}
 
 
 class Speed(click.ParamType[float | None]):
@@ -90,6 +88,7 @@ def command(
 
     from bookreel.ingest.clock import SystemClock
     from bookreel.replay import Archive
+    from bookreel.replay.selection import FEED_ALIASES
 
     now = SystemClock().wall_ns()
     with Archive(archive) as opened:

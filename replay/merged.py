@@ -173,7 +173,8 @@ def _joined(pieces: Sequence[_Columns | None], place: Place) -> Page[Lines] | No
     found = [piece for piece in pieces if piece is not None]
     if not found:
         return None
-    rows = pa.table([pa.chunked_array(list(column)) for column in zip(*found, strict=True)], _Columns._fields)
+    columns = zip(*found, strict=True)
+    rows = pa.table([pa.chunked_array(list(column)) for column in columns], list(_Columns._fields))
     if len(found) > 1:
         # The sort is stable: what stands at one position stays in the order of the streams.
         rows = rows.take(pc.sort_indices(rows, [("order", "ascending")]))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from bookreel.replay.errors import NoSuchTable
 from bookreel.venues import Venue
 
-__all__ = ["EVENT_TABLES", "REPLAY_TABLES", "Choice", "Names", "Selection"]
+__all__ = ["EVENT_TABLES", "FEED_ALIASES", "REPLAY_TABLES", "Choice", "Names", "Selection"]
 
 REPLAY_TABLES: Final = (
     "frames",
@@ -40,6 +40,9 @@ _ONE_FEED: Final = {"trades": "trade.detail", "bbo": "bbo"}
 _KLINE: Final = "kline."
 _DIGEST_BYTES: Final = 4
 
+
+FEED_ALIASES: Final = {"trade": "trade.detail"}
+"""What feeds may be called at the edges: on the command line, and over the network."""
 
 Names: TypeAlias = Collection[str] | str | None
 """Some names, or one; None is all."""

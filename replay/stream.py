@@ -174,6 +174,11 @@ class Replay(Generic[_T]):
         self._change()
 
     @property
+    def over(self) -> bool:
+        """Whether the last item was given."""
+        return self._over
+
+    @property
     def token(self) -> str:
         """Resumes after the newest item that was given."""
         return self._source.tokens.write(self._place)
@@ -257,6 +262,7 @@ class Replay(Generic[_T]):
         ready = bisect_right(self._times, now + _EARLY_NS, self._given)
         if ready == self._given:
             await self._wait((self._times[ready] - now) / _SECOND / self._speed)
+            return self._given  # it may be another page by now
         return ready
 
     def _now(self) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from bookreel.replay.server import status
+from bookreel.replay.server import replay, status
 from bookreel.replay.server.auth import LOOPBACK, Guard
 from bookreel.replay.server.errors import (
     BadRequest,
@@ -33,7 +33,7 @@ __all__ = ["ROUTES", "make_app"]
 
 _Next: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES,)
+ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES, *replay.ROUTES)
 """Everything that is answered on the first port; further tables are added here."""
 
 _ORIGIN: Final[Any] = web.RequestKey("ORIGIN", str)

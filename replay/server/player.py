@@ -1,0 +1,254 @@
+"""The WebSocket of ``/v1/replay``: lines in batches, each with a token, and the controls of a player.
+
+Each message of ours is text: lines of JSON, as over HTTP, and after those of a batch one of type ``batch``, whose
+token resumes after it. Each message of the client's is an object with ``op`` and an ``id`` of its own. They are
+answered in their order by a line of type ``ack``, or by one of type ``refused`` and then change nothing. What stands
+before the answer to a control was made before it took effect, and what stands after it afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from bookreel.replay import LineStream, ReplayError
+from bookreel.replay.server.choices import Choices
+from bookreel.replay.server.errors import ServeError, translate
+from bookreel.replay.server.limits import Limits
+from bookreel.replay.server.outlet import SlowReader, patiently
+from bookreel.storage.errors import StorageError
+
+__all__ = ["Player"]
+
+_CHUNK_BYTES: Final = 262_144
+"""Of a batch: below the largest message that the usual clients take."""
+
+_MESSAGE_BYTES: Final = 65_536
+_ANSWERS_MAX: Final = 64
+"""Answers to controls that wait to be sent; more are not read until then."""
+
+_CLOSE_S: Final = 2.0
+_REASON_BYTES: Final = 120
+
+_Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=128)] | int | None
+
+_log = logging.getLogger(__name__)
+
+
+class _Start(Choices, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op", tag="start"):
+    id: _Id = None
+
+
+class _Control(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op", tag=str.lower
+):
+    id: _Id = None
+
+    def apply(self, lines: LineStream) -> None:
+        """Raises ReplayError where that cannot be."""
+        raise NotImplementedError
+
+
+class Pause(_Control, frozen=True):
+    def apply(self, lines: LineStream) -> None:
+        lines.pause()
+
+
+class Resume(_Control, frozen=True):
+    def apply(self, lines: LineStream) -> None:
+        lines.resume()
+
+
+class Stop(_Control, frozen=True):
+    def apply(self, lines: LineStream) -> None:
+        lines.stop()
+
+
+class Speed(_Control, frozen=True):
+    speed: float | Literal["max"]
+
+    def apply(self, lines: LineStream) -> None:
+        lines.speed = None if self.speed == "max" else self.speed
+
+
+class Seek(_Control, frozen=True):
+    """To a receive time, or to after a token."""
+
+    to: int | str | None = None
+    token: str | None = None
+
+    def apply(self, lines: LineStream) -> None:
+        if self.token is not None:
+            lines.seek_token(self.token)
+        elif self.to is not None:
+            lines.seek(self.to)
+        else:
+            raise msgspec.ValidationError("give to (a time) or token")
+
+
+_CONTROLS: Final = msgspec.json.Decoder(Pause | Resume | Stop | Speed | Seek)
+_START: Final = msgspec.json.Decoder(_Start)
+
+
+class _Batch(msgspec.Struct, frozen=True, tag_field="type", tag="batch"):
+    token: str
+
+
+class _Ack(msgspec.Struct, frozen=True, tag_field="type", tag="ack"):
+    id: _Id
+    op: str
+    token: str
+
+
+class _Refused(msgspec.Struct, frozen=True, tag_field="type", tag="refused"):
+    id: _Id
+    op: str | None
+    message: str
+
+
+class _Closed(Exception):
+    """The connection is to be closed, with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Player:
+    """Plays to one client. ``start`` opens what it asks for; it blocks."""
+
+    def __init__(self, request: web.Request, start: Callable[[Choices], LineStream], limits: Limits) -> None:
+        self._request = request
+        self._start = start
+        self._limits = limits
+        self._socket = web.WebSocketResponse(max_msg_size=_MESSAGE_BYTES, compress=False, timeout=_CLOSE_S)
+        self._answers: asyncio.Queue[msgspec.Struct] = asyncio.Queue(_ANSWERS_MAX)
+
+    async def play(self, choices: Choices | None) -> web.WebSocketResponse:
+        """Until the end, or until the client is gone; None: the first message says what is wanted."""
+        lines = None if choices is None else await asyncio.to_thread(self._start, choices)
+        await self._socket.prepare(self._request)
+        code, reason = int(WSCloseCode.OK), "replay finished"
+        try:
+            if lines is None:
+                lines = await self._asked()
+            await self._run(lines)
+        except _Closed as closed:
+            code, reason = closed.code, closed.reason
+        except SlowReader:
+            code, reason = int(WSCloseCode.TRY_AGAIN_LATER), "nothing was read for too long"
+            _log.warning("%s takes nothing, and is disconnected", self._request.remote)
+        except ConnectionError:
+            pass
+        finally:
+            if lines is not None:
+                lines.stop()
+                await asyncio.shield(asyncio.to_thread(lines.close))
+        await self._close(code, reason)
+        return self._socket
+
+    async def _asked(self) -> LineStream:
+        """What the first message wants."""
+        try:
+            message = await self._socket.receive(timeout=self._limits.header_s)
+        except TimeoutError:
+            raise _Closed(WSCloseCode.POLICY_VIOLATION, "no start message came") from None
+        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+            raise ConnectionResetError
+        try:
+            wanted = _START.decode(message.data)
+            lines = await asyncio.to_thread(self._start, wanted)
+        except (msgspec.DecodeError, ReplayError, StorageError, ServeError) as error:
+            told = error if isinstance(error, msgspec.DecodeError) else translate(error)
+            await self._send(_line(_Refused(_id_of(message.data), "start", str(told))))
+            raise _Closed(WSCloseCode.POLICY_VIOLATION, str(told)) from error
+        await self._send(_line(_Ack(wanted.id, "start", lines.token)))
+        return lines
+
+    async def _run(self, lines: LineStream) -> None:
+        lines.chunk_bytes = _CHUNK_BYTES
+        tasks = {asyncio.ensure_future(self._listen(lines)), asyncio.ensure_future(self._give(lines))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self, lines: LineStream) -> None:
+        """Do what the client's messages say, until it is gone."""
+        async for message in self._socket:
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await self._answers.put(_obey(message.data, lines))
+        raise ConnectionResetError
+
+    async def _give(self, lines: LineStream) -> None:
+        """Send batches and answers, until the end."""
+        chunk: asyncio.Task[Any] = asyncio.ensure_future(anext(lines))
+        answer = asyncio.ensure_future(self._answers.get())
+        try:
+            while True:
+                done, _ = await asyncio.wait({chunk, answer}, return_when=asyncio.FIRST_COMPLETED)
+                # A chunk that is there was made before the control that is answered took effect.
+                if chunk in done:
+                    try:
+                        found = chunk.result()
+                    except StopAsyncIteration:
+                        return
+                    except (ReplayError, StorageError) as error:
+                        raise _Closed(WSCloseCode.INTERNAL_ERROR, str(error)) from error
+                    end = b"" if lines.over else _line(_Batch(lines.token))
+                    await self._send(b"".join((found, end)))
+                    chunk = asyncio.ensure_future(anext(lines))
+                if answer in done:
+                    await self._send(_line(answer.result()))
+                    answer = asyncio.ensure_future(self._answers.get())
+        finally:
+            chunk.cancel()
+            answer.cancel()
+
+    async def _send(self, text: bytes) -> None:
+        sending = self._socket.send_frame(text, WSMsgType.TEXT)
+        await patiently(sending, self._request.transport, self._limits.reader_s)
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._socket.close(code=code, message=reason.encode()[:_REASON_BYTES])
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+
+
+def _obey(data: str | bytes, lines: LineStream) -> msgspec.Struct:
+    """Apply one message, and say so."""
+    op: str | None = None
+    try:
+        control = _CONTROLS.decode(data)
+        op = type(control).__name__.lower()
+        control.apply(lines)
+    except (msgspec.DecodeError, ReplayError) as error:
+        return _Refused(_id_of(data), op, str(error))
+    return _Ack(control.id, op, lines.token)
+
+
+def _id_of(data: str | bytes) -> _Id:
+    """The id of a message that is wrong in something else."""
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    id_ = found.get("id") if isinstance(found, dict) else None
+    return id_ if isinstance(id_, str | int) else None
+
+
+def _line(value: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
