@@ -17,10 +17,11 @@ import msgspec
 import pyarrow as pa
 
 from bookreel.storage.contents import Contents
+from bookreel.storage.continuity import Stretch, hole_before, of_entry, reach
 from bookreel.storage.disk import Disk, OsDisk
 from bookreel.storage.errors import CorruptFile
 from bookreel.storage.layout import read_meta
-from bookreel.storage.manifest import Manifest
+from bookreel.storage.manifest import Manifest, SegmentEntry
 from bookreel.storage.record import Direction, Kind, Record
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import TABLES
@@ -76,27 +77,33 @@ class Source:
                 yield item
         # Damage at the end of a segment is known to have cost something with the next record.
         damage: Damage | None = None
+        sealed = self._manifest.segments
+        before = of_entry(sealed[-1]) if sealed else None
         for segment in self._segments:
             if self._manifest.sealed(segment.name):
                 continue
+            damage = hole_before(segment, before) or damage
+            damages = []
             with SegmentReader(segment.path, self._disk, after=last, closed=True) as reader:
                 for item in reader.read():
                     if isinstance(item, Damage):
                         damage = item
+                        damages.append(item)
                         continue
                     if damage is not None and item.pos != last + 1:
                         yield damage
                     damage = None
                     last = item.pos
                     yield msgspec.structs.replace(item, epoch=0)
+                before = Stretch(segment.name, segment.first_pos, reach(reader.last_pos, damages))
 
     def _sealed(self) -> Iterator[Record | Damage]:
         files = {table: self._manifest.files(table) for table in TABLES}
         contents = Contents(self.root, self.meta.venue, files, {}, [], None)
         damaged = deque(
             (entry.first_pos - 1 if damage.after is None else damage.after, damage)
-            for entry in self._manifest.segments
-            for damage in entry.damage
+            for entry, hole in self._with_holes()
+            for damage in (*hole, *entry.damage)
         )
         frames, events = _frames(contents), _events(contents)
         frame, event = next(frames, None), next(events, None)
@@ -115,6 +122,15 @@ class Source:
                     yield damage
             last = record.pos
             yield record
+
+    def _with_holes(self) -> Iterator[tuple[SegmentEntry, list[Damage]]]:
+        """Each sealed segment, and what is missing before it."""
+        before: Stretch | None = None
+        for entry in self._manifest.segments:
+            stretch = of_entry(entry)
+            hole = hole_before(stretch, before)
+            yield entry, [] if hole is None else [hole]
+            before = stretch
 
 
 def _frames(contents: Contents) -> Iterator[Record]:

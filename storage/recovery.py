@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bookreel.storage.codec import HEADER
+from bookreel.storage.continuity import reach
 from bookreel.storage.disk import Disk, Lock
 from bookreel.storage.errors import ArchiveOwned
 from bookreel.storage.layout import Layout, Meta, check_free, create_archive, read_meta
@@ -120,9 +120,7 @@ def recover(archive: Path, disk: Disk) -> Recovery:
             for item in reader.read():
                 if isinstance(item, Damage):
                     found.append((item, following))
-                    if item.before is None and item.after is not None:
-                        # Nothing says how many records were there: as many as its bytes could hold.
-                        highest = max(highest, item.after + item.length // HEADER.size)
+                    highest = reach(highest, [item])
                     continue
                 last_pos = max(last_pos, item.pos)
                 if item.kind is Kind.EVENT and item.direction is Direction.INTERNAL:

@@ -35,6 +35,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from bookreel import venues
+from bookreel.storage.continuity import hole_before, of_entry
 from bookreel.storage.digests import footer_bytes
 from bookreel.storage.disk import Disk, OsDisk, is_full, write_whole
 from bookreel.storage.errors import StorageError
@@ -237,6 +238,7 @@ class _Sealer:
         normalizer, self._normalizer = self._normalizer or self._restore(), None
         before = Counter(normalizer.counts)
         read = _Reading()
+        self._look_for_missing(segment, normalizer)
         with SegmentReader(segment.path, self._disk, after=self._manifest.last_pos, closed=True) as reader:
             for item in reader.read():
                 if isinstance(item, Damage):
@@ -281,6 +283,13 @@ class _Sealer:
         self._normalizer, self._forgotten = normalizer, False
         pa.default_memory_pool().release_unused()
         return entry
+
+    def _look_for_missing(self, segment: Segment, normalizer: Normalizer) -> None:
+        """Segments that were removed leave a hole as damage does."""
+        newest = self._manifest.segments[-1] if self._manifest.segments else None
+        if damage := hole_before(segment, None if newest is None else of_entry(newest)):
+            _log.error("segment %s: the records after %s are in no segment", segment.name, damage.after)
+            normalizer.damage(damage)
 
     def _write(self, segment: str, table: str, rows: pa.Table) -> Iterator[FileEntry]:
         """Write the files that the rows of a table make."""

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from bookreel import venues
 from bookreel.storage.contents import Contents, Stream, gap_rows, sealed_streams
+from bookreel.storage.continuity import Stretch, hole_before, of_entry, reach
 from bookreel.storage.disk import OsDisk
 from bookreel.storage.errors import FileGone, Unsettled
 from bookreel.storage.journal import is_recording
@@ -54,6 +55,8 @@ class Tail:
         self._manifest: Manifest | None = None
         self._base: str | None = None
         self._missed: str | None = None
+        self._before: Stretch | None = None
+        self._damages: list[Damage] = []
         self._readers: dict[str, SegmentReader] = {}
         self._finished: set[str] = set()
         self._rows: dict[str, dict[str, list[pa.Table]]] = {}
@@ -128,6 +131,7 @@ class Tail:
         known = [] if sealed is None or self._manifest is None else self._manifest.segments
         self._last_ts = max((entry.ts_max for entry in known if entry.ts_max is not None), default=None)
         self._base = None if sealed is None else sealed.segment
+        self._before = None if sealed is None else of_entry(sealed)
         self._normalizer = Normalizer(self._venue, tables=self._tables)
         self._lost = None
         if sealed is None:
@@ -153,15 +157,19 @@ class Tail:
     def _read(self, segment: Segment, *, closed: bool) -> None:
         """Take what a segment has more than at the last look; ``closed``: there is a newer one."""
         reader = self._readers.get(segment.name)
+        normalizer = self._normalizer
         if reader is None:
             reader = self._readers[segment.name] = SegmentReader(segment.path)
+            self._damages.clear()
+            if damage := hole_before(segment, self._before):
+                normalizer.damage(damage)
         if closed:
             reader.finish()
-        normalizer = self._normalizer
         newest = self._last_ts
         for item in reader.read():
             if isinstance(item, Damage):
                 normalizer.damage(item)
+                self._damages.append(item)
             else:
                 normalizer.feed(item)
                 if newest is None or item.ts_recv > newest:
@@ -175,6 +183,8 @@ class Tail:
                 if len(pieces) > _PIECES:
                     pieces[:] = [pa.concat_tables(pieces).combine_chunks()]
         if closed:
+            last_pos = reach(reader.last_pos, self._damages)
+            self._before = Stretch(segment.name, segment.first_pos, last_pos, reader.footer is not None)
             self._finished.add(segment.name)
             self._readers.pop(segment.name).close()
 

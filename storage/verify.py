@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import duckdb
 import msgspec
@@ -26,6 +26,7 @@ from bookreel.book.model import CAUSES, Delta
 from bookreel.storage.changes import Step, Whole, integers, merged, steps, wholes
 from bookreel.storage.compact import leftovers
 from bookreel.storage.contents import Contents, Stream
+from bookreel.storage.continuity import LEAP, Stretch, holes, of_entry, reach
 from bookreel.storage.dates import DAY_NS, BadDate, day_start
 from bookreel.storage.digests import Digests
 from bookreel.storage.disk import OsDisk
@@ -34,7 +35,7 @@ from bookreel.storage.layout import Layout, is_canonical
 from bookreel.storage.manifest import FileEntry, Manifest
 from bookreel.storage.query import Database
 from bookreel.storage.scan import Bounds, Scanner
-from bookreel.storage.segment import Damage, SegmentReader, list_segments
+from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 from bookreel.storage.tail import Tail
 from bookreel.venues.errors import VenueError
 from bookreel.venues.message import Data, Venue
@@ -42,6 +43,11 @@ from bookreel.venues.message import Data, Venue
 __all__ = ["BadDate", "Problem", "VerifyReport", "verify"]
 
 Progress: TypeAlias = Callable[[int], None]
+
+_TABLES: Final = ("book_deltas", "book_snapshots", "bbo", "trades", "gaps", "frames", "sessions")
+
+_OPENING: Final = 64
+"""Records among which a new run says what it found."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -130,6 +136,7 @@ class _Checker:
         # What was found damaged is not read: its rows would be wrong, or reading it would take for ever.
         self._digests = Digests()
         self._scanner = Scanner(self._digests)
+        self._stretches: list[Stretch] = []
 
     def files(self) -> None:
         """Sealed files against the manifest."""
@@ -177,32 +184,76 @@ class _Checker:
             )
 
     def journal(self) -> None:
-        """Segments that are not sealed yet."""
+        """Segments that are not sealed yet, and whether there are all of them."""
+        read: list[Stretch] = []
         for segment in list_segments(self._root):
             if self._manifest.sealed(segment.name):
                 continue
             self.counts["segments"] += 1
             try:
-                with SegmentReader(segment.path) as reader:
-                    for item in reader.read():
-                        if not isinstance(item, Damage):
-                            self.counts["records"] += 1
-                        elif item.reason == "torn tail":
-                            # What a crash leaves; it is told by a gap.
-                            self.counts["torn_tails"] += 1
-                        else:
-                            text = f"{item.length} bytes at {item.offset} cannot be read: {item.reason}"
-                            self._problem("journal", str(segment.path), text)
+                read.append(self._segment(segment))
             except FileNotFoundError:
                 continue  # sealed meanwhile
             except (OSError, StorageError) as error:
                 self._problem("journal", str(segment.path), f"it cannot be read: {error}")
+                read.append(Stretch(segment.name, segment.first_pos, segment.first_pos + LEAP))
             self._step()
+        # What was sealed since the segments were listed is there.
+        self._manifest = Manifest.load(self._root, known=self._manifest)
+        self._stretches = [of_entry(entry) for entry in self._manifest.segments]
+        self._stretches += [stretch for stretch in read if not self._manifest.sealed(stretch.name)]
+
+    def _segment(self, segment: Segment) -> Stretch:
+        records = 0
+        damages = []
+        with SegmentReader(segment.path) as reader:
+            for item in reader.read():
+                if not isinstance(item, Damage):
+                    records += 1
+                    continue
+                damages.append(item)
+                if item.reason == "torn tail":
+                    # What a crash leaves; it is told by a gap.
+                    self.counts["torn_tails"] += 1
+                else:
+                    text = f"{item.length} bytes at {item.offset} cannot be read: {item.reason}"
+                    self._problem("journal", str(segment.path), text)
+            last_pos = reach(reader.last_pos, damages)
+            clean = reader.footer is not None
+        self.counts["records"] += records
+        if not records:
+            # A segment gets its name with its first record in it.
+            self._problem("journal", str(segment.path), "it has no record: its content is gone")
+        return Stretch(segment.name, segment.first_pos, last_pos, clean)
+
+    def _missing(self, contents: Contents) -> None:
+        """Segments that are not there."""
+        for hole in holes(self._stretches):
+            assert hole.after is not None and hole.before is not None, "it is between two segments"
+            if not self._explained(contents, hole.before):
+                text = (
+                    f"records {hole.after + 1} to {hole.before - 1} are in no segment: it was removed or cut"
+                )
+                self._problem("journal", f"{Layout(self._root).journal}, before {hole.segment}", text)
+
+    def _explained(self, contents: Contents, pos: int) -> bool:
+        """Whether positions before this one may be missing: left out since what a full disk had refused was lost, or
+        another archive's, as lines of merged ones are.
+        """
+        events = ("pos", "event", "detail")
+        for piece in self._scanner.scan(contents, "sessions", events, Bounds(pos_until=pos + _OPENING)):
+            rows = zip(*(piece[name].to_pylist() for name in events), strict=True)
+            for at, event, detail in rows:
+                if event == "merge" and at == 1:
+                    return True
+                if event == "disk_full" and at >= pos and '"lost":true' in (detail or ""):
+                    return True
+        return False
 
     def content(self) -> None:
         """Rows against each other."""
         try:
-            contents = self._tail.look(("book_deltas", "book_snapshots", "bbo", "trades", "gaps", "frames"))
+            contents = self._tail.look(_TABLES)
         except (StorageError, VenueError, OSError) as error:
             self._problem("journal", str(self._root), f"its tail cannot be decoded: {error}")
             return
@@ -214,6 +265,10 @@ class _Checker:
                 str(self._root),
                 f"the sealer's checkpoint is of no use ({contents.checkpoint_lost}); streams are known by their rows",
             )
+        try:
+            self._missing(contents)
+        except StorageError as error:
+            self._problem("journal", "sessions", f"they cannot be read: {error}")
         venue = venues.get(contents.venue)
         for stream in contents.streams:
             if venue.topic(stream.symbol, stream.feed).coverage != "sequenced":
