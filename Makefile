@@ -35,7 +35,8 @@ bench: $(VENV)/.bench build/peers/.installed  ## measure, with the peers in the 
 	$(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks --benchmark-json=build/bench.json
 	$(BIN)/python benchmarks/results.py build/bench.json
 
-peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchange with ccxt and cryptofeed
+peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchanges with ccxt, cryptofeed and futu-api
+	@$(PIP) --no-deps futu-api  # for its message classes only
 	$(BIN)/python -m pytest -m peers tests
 
 sim: $(VENV)/.test  ## record four simulated hours with every fault, and 120 short seeds

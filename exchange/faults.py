@@ -32,9 +32,9 @@ FAULT_KINDS: Final[dict[str, float]] = {
 """Every kind of fault, with its default rate: expected number per minute of the whole exchange."""
 
 
-def parse_faults(spec: str) -> dict[str, float]:
+def parse_faults(spec: str, kinds: Mapping[str, float] = FAULT_KINDS) -> dict[str, float]:
     """Kind -> number per minute, from ``all``, or ``lost_delta=5,disconnect`` (a kind alone takes its
-    default), or nothing.
+    default), or nothing. ``kinds`` are those there are, with their defaults.
 
     Raises ``UnknownFault`` (it names the nearest kinds) or ``BadFaultSpec``.
     """
@@ -45,11 +45,11 @@ def parse_faults(spec: str) -> dict[str, float]:
         kind, equals, number = (p.strip() for p in part.partition("="))
         kind = kind.lower().replace("-", "_")
         if kind == "all":
-            rates |= {k: _rate(part, number) if equals else default for k, default in FAULT_KINDS.items()}
-        elif kind in FAULT_KINDS:
-            rates[kind] = _rate(part, number) if equals else FAULT_KINDS[kind]
+            rates |= {k: _rate(part, number) if equals else default for k, default in kinds.items()}
+        elif kind in kinds:
+            rates[kind] = _rate(part, number) if equals else kinds[kind]
         else:
-            raise UnknownFault(kind, difflib.get_close_matches(kind, FAULT_KINDS, n=3, cutoff=0.5))
+            raise UnknownFault(kind, difflib.get_close_matches(kind, kinds, n=3, cutoff=0.5))
     return {kind: rate for kind, rate in rates.items() if rate > 0}
 
 
