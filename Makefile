@@ -39,7 +39,7 @@ peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchanges with ccxt, 
 	@$(PIP) --no-deps futu-api  # for its message classes only
 	$(BIN)/python -m pytest -m peers tests
 
-sim: $(VENV)/.test  ## record four simulated hours with every fault, and 120 short seeds
+sim: $(VENV)/.test  ## record a simulated day with every fault, and 220 short seeds
 	$(BIN)/python -m tests.simulation
 
 crash: $(VENV)/.test  ## kill the recorder, the sealer and the power at every point, and recover

@@ -40,7 +40,7 @@ answer proves nothing, and later where a stream dies again and again. A silence 
 the end may be known or not; what it withheld is not counted against the archive."""
 
 AS_OF_SAMPLES: Final = 200
-"""Books asked for by instant; all are compared by sequence number."""
+"""Books asked for by instant, unless told otherwise; all are compared by sequence number."""
 
 STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence", "shed"})
 CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open", "net_reset", "net_half_open"})
@@ -229,9 +229,12 @@ class _Truth(msgspec.Struct):
         return max((until for since, until in self.slow if since <= t <= until), default=t)
 
 
-def audit(archive: Path, truth: Path, *, seed: int = 1, merged: bool = False) -> Audit:
+def audit(
+    archive: Path, truth: Path, *, seed: int = 1, merged: bool = False, samples: int = AS_OF_SAMPLES
+) -> Audit:
     """Compare an archive with a truth file. ``merged``: it is of several lines, so what one of them lost another may
-    have filled; that it has, books and trades show. Raises what :class:`Archive` raises for an unreadable one.
+    have filled; that it has, books and trades show. ``samples``: books asked for by instant. Raises what
+    :class:`Archive` raises for an unreadable one.
     """
     result = Audit()
     told = _read(truth)
@@ -247,7 +250,7 @@ def audit(archive: Path, truth: Path, *, seed: int = 1, merged: bool = False) ->
         covered = _coverage(opened, symbols, told)
         instants = [found for stream in sorted(told.books) for found in _books(opened, stream, told, result)]
         instants = [one for one in instants if clock.unique(one[1])]
-        _as_of(opened, random.Random(seed).sample(instants, min(AS_OF_SAMPLES, len(instants))), result)
+        _as_of(opened, random.Random(seed).sample(instants, min(samples, len(instants))), result)
         _gaps(told, holes, covered, result, merged)
         for symbol in symbols:
             _trades(opened, symbol, told, holes, covered, result)

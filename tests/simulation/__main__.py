@@ -13,20 +13,27 @@ import click
 
 from tests.simulation import ab, liveness
 from tests.simulation.findings import Findings, percentile
-from tests.simulation.seeds import Result, day, run_seed, short
+from tests.simulation.seeds import Result, run_seed, short, watch
+from tests.simulation.world import Scenario
 
 _REPORT: Final = Path("build/reliability/sim.json")
 _SHOWN: Final = 5
 _DAY_SEED: Final = 20_000_000
+_FULL_SEEDS: Final = 1000
 _MUST_BE_ZERO: Final = ("wrong", "false alarms", "never found", "requests refused")
 
 
 @click.command()
 @click.option("--seed", type=int, help="Run this short seed alone.")
-@click.option("--seeds", default=120, show_default=True, help="Short seeds to run.")
+@click.option("--seeds", default=220, show_default=True, help="Short seeds to run.")
+@click.option("--full", is_flag=True, help=f"Run {_FULL_SEEDS} short seeds: twenty minutes on two cores.")
 @click.option("--first", default=0, show_default=True, help="The first of them.")
-@click.option("--hours", default=4.0, show_default=True, help="Length of the simulated day; 0: none.")
-@click.option("--day-seed", default=_DAY_SEED, show_default=True, help="Seed of the day.")
+@click.option("--hours", default=24.0, show_default=True, help="Length of the simulated day; 0: none.")
+@click.option(
+    "--watches", default=4, show_default=True, help="Parts of the day, each with an archive of its own."
+)
+@click.option("--watch", "only", type=int, help="Run only this part of the day.")
+@click.option("--day-seed", default=_DAY_SEED, show_default=True, help="Seed of the day's first part.")
 @click.option("--calm", default=4.0, show_default=True, help="Hours to look for false alarms in; 0: none.")
 @click.option(
     "--merged", default=1_000_000, show_default=True, help="Frames that two lines lose in turn; 0: none."
@@ -37,7 +44,10 @@ def main(
     seed: int | None,
     seeds: int,
     first: int,
+    full: bool,
     hours: float,
+    watches: int,
+    only: int | None,
     day_seed: int,
     calm: float,
     merged: int,
@@ -46,12 +56,16 @@ def main(
 ) -> None:
     """Simulate; exit code 1 if a promise was broken."""
     begun = time.perf_counter()
+    if full:
+        seeds = _FULL_SEEDS
     if seed is not None:
         results = [run_seed(seed, short(seed), keep)]
         days: list[Result] = []
         others: dict[str, dict[str, float]] = {}
     else:
-        results, days, others = _run(range(first, first + seeds), hours, day_seed, calm, merged, jobs)
+        parts = range(watches) if only is None else range(only, only + 1)
+        tasks = [(day_seed + part, watch(hours / watches, part)) for part in parts if hours]
+        results, days, others = _run(tasks, range(first, first + seeds), calm, merged, jobs)
     figures: dict[str, object] = {}
     for name, part in (("day", days), ("short seeds", results)):
         if part:
@@ -68,7 +82,9 @@ def main(
     for result in failed:
         again = f"--seed {result.seed}"
         if result in days:
-            again = f"--seeds 0 --hours {hours:g} --day-seed {result.seed}"
+            part = result.seed - day_seed
+            again = f"--hours {hours:g} --watches {watches} --watch {part} --day-seed {day_seed} --seeds 0"
+            again += " --calm 0 --merged 0"
         click.echo(f"\nFAILED: python -m tests.simulation {again}", err=True)
         for problem in result.problems[:_SHOWN]:
             click.echo(f"  {problem}", err=True)
@@ -86,32 +102,33 @@ def main(
 
 
 def _run(
-    seeds: range, hours: float, day_seed: int, calm: float, merged: int, jobs: int
+    watches: list[tuple[int, Scenario]], seeds: range, calm: float, merged: int, jobs: int
 ) -> tuple[list[Result], list[Result], dict[str, dict[str, float]]]:
     from bookreel.cli.progress import Progress
 
     results: list[Result] = []
     days: list[Result] = []
-    with ProcessPoolExecutor(jobs) as pool, Progress("seeds", len(seeds)) as progress:
+    with ProcessPoolExecutor(jobs) as pool, Progress("seeds", len(watches) + len(seeds)) as progress:
         running: dict[Future[Result], bool] = {}
         others: dict[str, Future[dict[str, float]]] = {}
-        if hours:
-            running[pool.submit(_caught, day_seed, hours)] = True
-        running |= {pool.submit(_caught, seed, None): False for seed in seeds}
+        # What takes long first, so that all processes have something to do to the end.
+        for seed, scenario in watches:
+            running[pool.submit(_caught, seed, scenario)] = True
         if calm:
             others["liveness"] = pool.submit(liveness.run, 1, calm)
         if merged:
             others["merge"] = pool.submit(ab.run, merged)
+        running |= {pool.submit(_caught, seed, short(seed)): False for seed in seeds}
         for future in as_completed(running):
             (days if running[future] else results).append(future.result())
             progress.advance()
         found = {name: future.result() for name, future in others.items()}
-    return sorted(results, key=lambda result: result.seed), days, found
+    results.sort(key=lambda result: result.seed)
+    return results, sorted(days, key=lambda result: result.seed), found
 
 
-def _caught(seed: int, hours: float | None) -> Result:
+def _caught(seed: int, scenario: Scenario) -> Result:
     """One seed; an error of the harness, or one that the recorder let through, is a problem of it."""
-    scenario = short(seed) if hours is None else day(hours)
     try:
         return run_seed(seed, scenario)
     except Exception as error:
@@ -149,6 +166,7 @@ def _figures(results: list[Result]) -> dict[str, object]:
         "trades compared": sum(audit.trades_true for audit in audits),
         "trades missed outside gaps": sum(audit.trades_missed for audit in audits),
         "trades stored twice": sum(audit.trades_twice for audit in audits),
+        "seeds that shed": sum(result.shed > 0 for result in results),
         "crashes": sum(result.crashes for result in results),
         "acknowledged records lost": sum(result.records_lost for result in results),
         "records compared after crashes": sum(result.records_compared for result in results),

@@ -52,13 +52,13 @@ def percentile(values: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
-def find(truth: Path, events: list[Told], archive: Archive) -> Findings:
-    """Hold the recorder's own events against the truth."""
-    faults, topics = _faults(truth)
+def find(truth: Path, events: list[Told], archive: Archive, start_ns: int = START_NS) -> Findings:
+    """Hold the recorder's own events against the truth. ``start_ns``: the wall clock at the beginning."""
+    faults, topics = _faults(truth, start_ns)
     found = Findings()
-    ends = [fault["t"] - START_NS for fault in faults if fault["kind"] in _INTERRUPTIONS]
+    ends = [fault["t"] for fault in faults if fault["kind"] in _INTERRUPTIONS]
     for fault in faults:
-        t = fault["t"] - START_NS
+        t = fault["t"]
         until = next((end for end in ends if end >= t), t + _MUTE_NS)
         kind = fault["kind"]
         if kind in _MUTE:
@@ -73,13 +73,15 @@ def find(truth: Path, events: list[Told], archive: Archive) -> Findings:
     return found
 
 
-def _faults(truth: Path) -> tuple[list[dict[str, Any]], dict[int, int]]:
+def _faults(truth: Path, start_ns: int) -> tuple[list[dict[str, Any]], dict[int, int]]:
+    """Faults, ``t`` being monotonic ns, and by connection how many topics were subscribed."""
     faults: list[dict[str, Any]] = []
     topics: dict[int, int] = defaultdict(int)
     with truth.open("rb") as file:
         for line in file:
             if line.startswith(b'{"type":"fault"'):
                 faults.append(msgspec.json.decode(line))
+                faults[-1]["t"] -= start_ns
             elif line.startswith(b'{"type":"sub"'):
                 topics[msgspec.json.decode(line)["conn"]] += 1
     return faults, topics
@@ -106,7 +108,7 @@ def _resyncs(faults: list[dict[str, Any]], events: list[Told], archive: Archive,
     hard: dict[str, list[int]] = defaultdict(list)
     for fault in faults:
         if fault["kind"] in _SNAPSHOT_FAULTS:
-            hard[fault["topic"]].append(fault["t"] - START_NS)
+            hard[fault["topic"]].append(fault["t"])
     lost = [told.mono for told in events if told.name in ("disconnect", "start", "stop", "silence")]
     for told in events:
         if told.name != "resync":

@@ -13,7 +13,7 @@ from bookreel.book.model import Delta, Gap
 from bookreel.book.sync import BookSync, Outcome
 from bookreel.storage.journal import Journal
 from bookreel.storage.normalize import Normalizer, Recent
-from tests.simulation.seeds import Result, run_seed, short
+from tests.simulation.seeds import Result, run_seed, short, watch
 from tests.simulation.world import Scenario
 
 SEEDS = (2, 4, 5, 6, 10, 12)
@@ -37,6 +37,21 @@ def test_a_seed_breaks_no_promise(seed: int) -> None:
     result = run_seed(seed, short(seed))
     assert result.problems == []
     assert result.frames > 100 and result.books_live > 0 and sum(result.faults.values()) > 10
+
+
+def test_what_memory_cannot_hold_is_shed_and_told() -> None:
+    result = run_seed(31, short(31))
+    assert result.problems == []
+    assert result.shed > 100 and result.faults["shed"] > 10 and result.audit.books_as_of > 10
+
+
+def test_a_watch_over_midnight_meets_it_twice() -> None:
+    scenario = watch(0.05, 195)
+    ((at_s, step_s),) = scenario.clock_steps
+    assert 0 < at_s < scenario.seconds and step_s < -1
+    result = run_seed(195, scenario)
+    assert result.problems == []
+    assert result.faults["clock_step"] >= 1 and result.books_live > 10
 
 
 def digests(folder: Path) -> dict[str, str]:

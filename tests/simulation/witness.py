@@ -53,6 +53,7 @@ class Witness:
         self._first = 0
         self._watermark = 0
         self._appended = 0
+        self._refused = 0
         self._shed_topics: set[str] = set()
 
     def attach(self, journal: Journal) -> None:
@@ -60,7 +61,7 @@ class Witness:
         self._journal = journal
         self._first = journal.durable_pos + 1
         self._watermark = journal.durable_pos
-        self._appended = 0
+        self._appended = self._refused = 0
         append, records = journal.append, self._records
 
         def noted(
@@ -73,6 +74,7 @@ class Witness:
                     self._shed_topics.clear()
                 records.append((pos, ts_recv, mono, conn, epoch, direction, kind, payload))
             else:
+                self._refused += 1
                 self._not_taken(payload, mono)
             if kind == Kind.EVENT:
                 facts = decode_event(payload)
@@ -95,6 +97,8 @@ class Witness:
         counts = journal.counts()
         if counts.received != counts.durable + counts.in_flight + counts.shed:
             self.problems.append(f"received is not durable + in_flight + shed: {counts}")
+        if counts.shed != self._refused:
+            self.problems.append(f"{self._refused} records were not taken, but {counts.shed} counted as shed")
         if counts.received < self._appended:
             self.problems.append(f"{self._appended} records were given, but {counts.received} counted")
         if not self._watermark <= journal.durable_pos < journal.next_pos:

@@ -86,6 +86,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     truth_book_s: float = 1.0
     settings: dict[str, Any] = {}
     """Of the recorder, over those that the world chooses."""
+    begins_s: float = 0.0
+    """By how much later than usual the wall clock begins: another time of day."""
+    clock_steps: tuple[tuple[float, float], ...] = ()
+    """When, in seconds from the beginning, the recorder's wall clock is set, and by how much."""
+    slow_s: tuple[float, float] = (0.2, 5.0)
+    """For how long a slow disk does not answer: at least, at most."""
+    as_of: int = 200
+    """Books to be asked for by instant in the end."""
     keep_sealed: bool = True
     """Leave sealed files on the simulated disk; else they go to the real folder at once."""
 
@@ -152,6 +160,8 @@ class World:
         self.engine.start()
         loop.call_later(_TURN_S, self._turn)
         loop.call_later(self.scenario.seal_s, self._seal_now)
+        for at_s, step_s in self.scenario.clock_steps:
+            loop.call_later(at_s, self._step_clock, int(step_s * _S))
         while self.engine.now_ns() < self._end_ns:
             self.life = life = Life(self)
             self.figures.lives += 1
@@ -237,7 +247,7 @@ class World:
                 link.reset()
 
     def _disk_slow(self, life: Life, now_ns: int) -> None:
-        seconds = self.rng.uniform(0.2, 5.0)
+        seconds = self.rng.uniform(*self.scenario.slow_s)
         self.tell("disk_slow", until=now_ns + int(seconds * _S))
         life.stall(seconds)
 
@@ -267,9 +277,11 @@ class World:
         life.collector.stop("as the world wishes")
 
     def _clock_step(self, life: Life, now_ns: int) -> None:
-        step_ns = self.rng.choice((-1, 1)) * self.rng.choice(
-            (_HOUR_NS, self.rng.randrange(_S // 10, 90 * _S))
+        self._step_clock(
+            self.rng.choice((-1, 1)) * self.rng.choice((_HOUR_NS, self.rng.randrange(_S // 10, 90 * _S)))
         )
+
+    def _step_clock(self, step_ns: int) -> None:
         self.clock.step(step_ns)
         self.tell("clock_step", seq=step_ns)
         self.tell_clock()
