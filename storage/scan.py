@@ -104,9 +104,30 @@ class Scanner:
         """Pieces of a table with these columns, in order of position; none is empty. Raises
         :class:`CorruptFile`.
         """
-        for entry in contents.files.get(table, ()):
-            yield from self.file(contents, entry, columns, bounds)
+        for entries in _overlapping(contents.files.get(table, ())):
+            if len(entries) == 1:
+                yield from self.file(contents, entries[0], columns, bounds)
+            else:
+                yield from self._merged(contents, entries, columns, bounds)
         yield from self.tail(contents, table, columns, bounds)
+
+    def _merged(
+        self, contents: Contents, entries: list[FileEntry], columns: Sequence[str], bounds: Bounds
+    ) -> Iterator[pa.Table]:
+        """The pieces of files whose positions overlap: what lies where only one of them has any, then the rest, put
+        in order, then what only one has again.
+        """
+        low = sorted(entry.pos_min for entry in entries)[1]
+        stop = sorted(entry.pos_max for entry in entries)[-2] + 1
+        for entry in entries:
+            yield from self.file(contents, entry, columns, _narrowed(bounds, 0, low))
+        names = list(dict.fromkeys((*columns, "pos")))
+        both = _narrowed(bounds, low, stop)
+        shared = [piece for entry in entries for piece in self.file(contents, entry, names, both)]
+        if shared:
+            yield _by_position(pa.concat_tables(shared)).select(list(columns))
+        for entry in entries:
+            yield from self.file(contents, entry, columns, _narrowed(bounds, stop, _POS_MAX))
 
     def file(
         self, contents: Contents, entry: FileEntry, columns: Sequence[str], bounds: Bounds = _ALL
@@ -267,6 +288,27 @@ class Scanner:
         if len(self._pieces) > _PIECES_MAX:
             self._pieces.popitem(last=False)
         return piece
+
+
+def _overlapping(entries: Sequence[FileEntry]) -> Iterator[list[FileEntry]]:
+    """Files by position, together with those they overlap: a clock that is set back over midnight leaves two dates
+    with records in turn.
+    """
+    found: list[FileEntry] = []
+    reach = -1
+    for entry in sorted(entries, key=lambda entry: entry.pos_min):
+        if found and entry.pos_min > reach:
+            yield found
+            found = []
+        found.append(entry)
+        reach = max(reach, entry.pos_max)
+    if found:
+        yield found
+
+
+def _narrowed(bounds: Bounds, pos_from: int, pos_until: int) -> Bounds:
+    least, most = bounds.pos_from or 0, _POS_MAX if bounds.pos_until is None else bounds.pos_until
+    return bounds._replace(pos_from=max(least, pos_from), pos_until=min(most, pos_until))
 
 
 def _ordered(groups: Sequence[_Span]) -> bool:

@@ -63,8 +63,8 @@ def main(
         days: list[Result] = []
         others: dict[str, dict[str, float]] = {}
     else:
-        parts = range(watches) if only is None else range(only, only + 1)
-        tasks = [(day_seed + part, watch(hours / watches, part)) for part in parts if hours]
+        numbers = range(watches) if only is None else range(only, only + 1)
+        tasks = [(day_seed + number, watch(hours / watches, number)) for number in numbers if hours]
         results, days, others = _run(tasks, range(first, first + seeds), calm, merged, jobs)
     figures: dict[str, object] = {}
     for name, part in (("day", days), ("short seeds", results)):
@@ -82,8 +82,8 @@ def main(
     for result in failed:
         again = f"--seed {result.seed}"
         if result in days:
-            part = result.seed - day_seed
-            again = f"--hours {hours:g} --watches {watches} --watch {part} --day-seed {day_seed} --seeds 0"
+            number = result.seed - day_seed
+            again = f"--hours {hours:g} --watches {watches} --watch {number} --day-seed {day_seed} --seeds 0"
             again += " --calm 0 --merged 0"
         click.echo(f"\nFAILED: python -m tests.simulation {again}", err=True)
         for problem in result.problems[:_SHOWN]:

@@ -91,6 +91,22 @@ def test_a_whole_archive_has_no_problems(sealed: Any) -> None:
     assert "2 keyframes and 1 venue snapshots compared, 0 unequal" in "\n".join(report.lines())
 
 
+def test_a_clock_that_is_set_back_over_midnight_breaks_no_chain(record: Record) -> None:
+    recording = record()
+    midnight = 86_400 - recording.t0 // 10**9 % 86_400
+    recording.connect(midnight - 20, "market.btcusdt.mbp.150")
+    recording.snapshot(midnight - 19, 10, [[98, 5]], [[102, 5]])
+    times = [-3.0, -2.0, -1.0, 1.0, 2.0, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5]
+    for seq, at in enumerate(times, 10):
+        recording.delta(midnight + at, seq, seq + 1, [[90 + seq % 5, seq]])
+    recording.rotate()
+    recording.seal()
+    assert len(Manifest.load(recording.path).files("book_deltas")) == 2
+    report = verify(recording.path)
+    assert report.problems == []
+    assert report.counts["deltas"] == len(times)
+
+
 def test_what_was_not_compared_shows_as_zero(record: Record) -> None:
     recording = record()
     recording.flush()
