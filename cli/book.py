@@ -57,7 +57,7 @@ def _fields(book: Book) -> dict[str, Any]:
     """The book as JSON values, times as text."""
     import msgspec
 
-    from bookreel.cli.output import stamp
+    from bookreel.replay.times import stamp
 
     fields = msgspec.structs.asdict(book)
     fields["ts_event"], fields["ts_recv"] = stamp(book.ts_event), stamp(book.ts_recv)

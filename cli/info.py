@@ -61,9 +61,9 @@ def command(archive: Path, format_: str) -> None:
 
 
 def _facts(archive: Path) -> dict[str, Any]:
-    from bookreel.cli.output import stamp
     from bookreel.cli.questions import answer
     from bookreel.replay import Archive
+    from bookreel.replay.times import stamp
     from bookreel.storage.disk import OsDisk
     from bookreel.storage.journal import is_recording
     from bookreel.storage.layout import read_meta

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import click
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from bookreel.cli.questions import Rows
 
-__all__ = ["FORMATS", "Format", "json_rows", "print_json", "print_rows", "stamp"]
+__all__ = ["FORMATS", "Format", "print_json", "print_rows"]
 
 Format: TypeAlias = Literal["table", "csv", "json", "parquet"]
 
@@ -28,8 +26,6 @@ CELL_CHARS: Final = 80
 
 BETWEEN: Final = "  "
 
-_SECOND: Final = 1_000_000_000
-
 
 def print_rows(rows: Rows, format: Format) -> None:
     """Write rows to stdout in one of :data:`FORMATS`; all but the table come out as they are read."""
@@ -38,6 +34,8 @@ def print_rows(rows: Rows, format: Format) -> None:
     elif format == "csv":
         _print_csv(rows)
     elif format == "json":
+        from bookreel.replay.texts import json_rows
+
         for batch in rows.batches:
             print_json(json_rows(batch))
     else:
@@ -52,117 +50,26 @@ def print_json(values: Iterable[Any]) -> None:
     sys.stdout.buffer.write(lines)
 
 
-def stamp(ns: int | None) -> str | None:
-    """A time in ns as ISO-8601 text in UTC with all nine digits.
-
-    >>> stamp(1000000005)
-    '1970-01-01T00:00:01.000000005Z'
-    """
-    from bookreel.replay import iso
-
-    if ns is None:
-        return None
-    seconds, rest = divmod(ns, _SECOND)
-    return f"{iso(seconds * _SECOND)[:-1]}.{rest:09d}Z"
-
-
-def json_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Rows as JSON values. Times become ISO-8601 text with all nine digits: a Python datetime has only six."""
-    names = _unique(batch.schema.names)
-    columns = [_values(column) for column in batch.columns]
-    for values in zip(*columns, strict=True):
-        yield dict(zip(names, values, strict=True))
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    """A statement can give two columns the same name, an object cannot."""
-    found: dict[str, None] = {}
-    for name in names:
-        free, number = name, 1
-        while free in found:
-            number += 1
-            free = f"{name}_{number}"
-        found[free] = None
-    return list(found)
-
-
-def _values(column: Any) -> list[Any]:
-    """A column (an Arrow array) as JSON values, times inside lists and structs included."""
-    import pyarrow as pa
-
-    type_ = column.type
-    if pa.types.is_timestamp(type_):
-        return [None if text is None else str(text) for text in _times(column).to_pylist()]
-    if pa.types.is_date(type_) or pa.types.is_time(type_):
-        return list(column.cast(pa.string()).to_pylist())
-    if pa.types.is_struct(type_):
-        names = [field.name for field in type_]
-        fields = [_values(field) for field in column.flatten()]
-        rows = zip(*fields, strict=True) if fields else ((),) * len(column)
-        return [
-            dict(zip(names, values, strict=True)) if there else None
-            for values, there in zip(rows, column.is_valid().to_pylist(), strict=True)
-        ]
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
-        items = iter(_values(column.flatten()))
-        lengths = [len(item) if item.is_valid else None for item in column]
-        return [None if length is None else [next(items) for _ in range(length)] for length in lengths]
-    return list(column.to_pylist())
-
-
-def _times(column: Any) -> Any:
-    """Times as text; a coarser one gets the zeros it lacks, so nothing can overflow."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    unit = column.type.unit
-    text: Any = pc.cast(column.cast(pa.timestamp(unit)), pa.string())
-    zeros = {"s": ".000000000", "ms": "000000", "us": "000", "ns": ""}[unit] + "Z"
-    joiner: Any = pc.binary_join_element_wise
-    return joiner(pc.replace_substring(text, " ", "T"), pa.scalar(zeros), pa.scalar(""))
-
-
 def _print_csv(rows: Rows) -> None:
-    import pyarrow as pa
     import pyarrow.csv
 
-    native = [_is_number(field.type) or pa.types.is_boolean(field.type) for field in rows.schema]
-    names = _unique(rows.schema.names)
-    types = [field.type if plain else pa.string() for field, plain in zip(rows.schema, native, strict=True)]
-    schema = pa.schema(list(zip(names, types, strict=True)))
+    from bookreel.replay.texts import csv_rows, csv_schema
+
+    schema = csv_schema(rows.schema)
     with pyarrow.csv.CSVWriter(sys.stdout.buffer, schema) as writer:
         for batch in rows.batches:
-            columns = [
-                column if plain else _texts(column)
-                for column, plain in zip(batch.columns, native, strict=True)
-            ]
-            writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
-
-
-def _texts(column: Any) -> Any:
-    """A column as text: lists and the like have no place in CSV, so they go in as JSON."""
-    import msgspec
-    import pyarrow as pa
-
-    if pa.types.is_string(column.type):
-        return column
-    if pa.types.is_timestamp(column.type):
-        return _times(column)
-    encode = msgspec.json.Encoder(decimal_format="number").encode
-    texts = [
-        value if value is None or isinstance(value, str) else encode(value).decode().strip('"')
-        for value in _values(column)
-    ]
-    return pa.array(texts, pa.string())
+            writer.write(csv_rows(batch, schema))
 
 
 def _print_parquet(rows: Rows) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
+    from bookreel.replay.texts import unique_names
+
     if sys.stdout.isatty():
         raise click.UsageError("Parquet is not for a terminal; send it to a file: ... > rows.parquet")
-    names = _unique(rows.schema.names)
+    names = unique_names(rows.schema.names)
     schema = pa.schema([field.with_name(name) for field, name in zip(rows.schema, names, strict=True)])
     try:
         with pyarrow.parquet.ParquetWriter(sys.stdout.buffer, schema, compression="zstd") as writer:
@@ -174,11 +81,13 @@ def _print_parquet(rows: Rows) -> None:
 
 def _print_table(rows: Rows) -> None:
     """As columns, or, where these are wider than the terminal, each row as lines of its own."""
-    names = _unique(rows.schema.names)
+    from bookreel.replay.texts import is_number, json_values, unique_names
+
+    names = unique_names(rows.schema.names)
     cells: list[list[str]] = []
     more = False
     for batch in rows.batches:
-        values = [_values(column) for column in batch.slice(0, ROWS_SHOWN + 1 - len(cells)).columns]
+        values = [json_values(column) for column in batch.slice(0, ROWS_SHOWN + 1 - len(cells)).columns]
         cells += [[_cell(value) for value in row] for row in zip(*values, strict=True)]
         if len(cells) > ROWS_SHOWN:
             more = bool(cells.pop())
@@ -192,7 +101,7 @@ def _print_table(rows: Rows) -> None:
             for name, text in zip(names, row, strict=True):
                 click.echo(f"  {name:<{longest}}  {text}".rstrip())
     else:
-        right = [_is_number(field.type) for field in rows.schema]
+        right = [is_number(field.type) for field in rows.schema]
         for line in (names, ["-" * width for width in widths], *cells):
             padded = [
                 text.rjust(width) if number else text.ljust(width)
@@ -219,9 +128,3 @@ def _cell(value: Any) -> str:
     if not text.isprintable():  # what a venue sent could steer the terminal
         text = text.encode("unicode_escape").decode()
     return text if len(text) <= CELL_CHARS else text[: CELL_CHARS - 1] + "…"
-
-
-def _is_number(type_: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from bookreel.replay.errors import BadInterval, BadTime
 
-__all__ = ["Interval", "Time", "iso", "to_interval", "to_ns"]
+__all__ = ["Interval", "Time", "iso", "stamp", "to_interval", "to_ns"]
 
 Time: TypeAlias = int | str | datetime
 """Integer ns since the epoch, ISO-8601 text (UTC unless it says otherwise), or a datetime with a time zone.
@@ -87,6 +87,18 @@ def iso(ns: int | None) -> str:
     seconds, rest = divmod(ns, _SECOND)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
+
+
+def stamp(ns: int | None) -> str | None:
+    """A time in ns as ISO-8601 text in UTC with nine digits.
+
+    >>> stamp(1000000005)
+    '1970-01-01T00:00:01.000000005Z'
+    """
+    if ns is None:
+        return None
+    seconds, rest = divmod(ns, _SECOND)
+    return f"{iso(seconds * _SECOND)[:-1]}.{rest:09d}Z"
 
 
 def _from_text(text: str) -> int:

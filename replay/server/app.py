@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from bookreel.replay.server import replay, status
+from bookreel.replay.server import data, replay, status
 from bookreel.replay.server.auth import LOOPBACK, Guard
 from bookreel.replay.server.errors import (
     BadRequest,
@@ -23,17 +24,20 @@ from bookreel.replay.server.errors import (
     problem,
     translate,
 )
-from bookreel.replay.server.keys import ARCHIVE, SETTINGS, STREAMS
+from bookreel.replay.server.jobs import READING
+from bookreel.replay.server.keys import ARCHIVE, SETTINGS, STOPPING, STREAMS, WORKERS
 from bookreel.replay.server.limits import Slots
 from bookreel.replay.server.parameters import parse
 from bookreel.replay.server.routes import Route
 from bookreel.replay.server.settings import Settings
+from bookreel.replay.server.worker import Orders
+from bookreel.replay.server.workers import Workers
 
 __all__ = ["ROUTES", "make_app"]
 
 _Next: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES, *replay.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES, *data.ROUTES, *replay.ROUTES)
 """Everything that is answered on the first port; further tables are added here."""
 
 _ORIGIN: Final[Any] = web.RequestKey("ORIGIN", str)
@@ -63,10 +67,32 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
     app[ARCHIVE] = archive
     app[SETTINGS] = settings
     app[STREAMS] = Slots(settings.limits.streams, "streams")
+    app[STOPPING] = asyncio.Event()
+    app[WORKERS] = Workers(
+        settings.workers,
+        Orders(
+            archive=str(archive.absolute()),
+            verify=settings.verify,
+            niceness=settings.niceness,
+            bytes_max=None,
+            jobs=tuple(READING),
+        ),
+    )
+    app.cleanup_ctx.append(_with_workers)
+    app.on_shutdown.append(_stop)
     app.on_response_prepare.append(_add_headers)
     for route in routes:
         app.router.add_route(route.method, route.path, _served(route))
     return app
+
+
+async def _with_workers(app: web.Application) -> AsyncIterator[None]:
+    async with app[WORKERS]:
+        yield
+
+
+async def _stop(app: web.Application) -> None:
+    app[STOPPING].set()
 
 
 def _served(route: Route) -> _Next:

@@ -1,7 +1,8 @@
-"""What handlers find in the application and in a request, by typed keys."""
+"""What handlers find in the application, by typed keys."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
@@ -9,10 +10,17 @@ from aiohttp import web
 
 from bookreel.replay.server.limits import Slots
 from bookreel.replay.server.settings import Settings
+from bookreel.replay.server.workers import Workers
 
-__all__ = ["ARCHIVE", "SETTINGS", "STREAMS"]
+__all__ = ["ARCHIVE", "SETTINGS", "STOPPING", "STREAMS", "WORKERS"]
 
 ARCHIVE: Final = web.AppKey("ARCHIVE", Path)
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 STREAMS: Final = web.AppKey("STREAMS", Slots)
 """The places for streams; a route of ``stream=True`` has one while it answers, a WebSocket takes its own."""
+
+WORKERS: Final = web.AppKey("WORKERS", Workers)
+"""The processes that read; there while the server runs."""
+
+STOPPING: Final = web.AppKey("STOPPING", asyncio.Event)
+"""Set when the server begins to end: long answers then end with a record that says so."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bookreel.cli.output import stamp
+from bookreel.replay.times import stamp
 
 pty = pytest.importorskip("pty")
 

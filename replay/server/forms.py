@@ -1,0 +1,201 @@
+"""The forms in which rows are given, and how a client sees that one was cut off.
+
+NDJSON ends with a record of type ``end`` or ``error``; an Arrow stream has its end mark, Parquet its footer. CSV has
+nothing of the kind: where one fails, the connection is cut, so that the last chunk of HTTP is missing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from bookreel.replay.server.errors import ErrorBody
+from bookreel.replay.server.lines import encode_line, encode_rows
+from bookreel.replay.texts import csv_rows, csv_schema, unique_names
+
+__all__ = ["ENCODINGS", "FORMS", "Form", "Packer"]
+
+_GROUP_ROWS: Final = 65_536
+"""Rows of a Parquet row group: so many are held."""
+
+ENCODINGS: Final = ("gzip", "zstd")
+
+
+class Form:
+    """Rows as bytes. ``told``: whether its last record says how the answer ended."""
+
+    content_type: ClassVar[str]
+    told: ClassVar[bool] = False
+
+    def __init__(self, schema: pa.Schema, kind: str) -> None:
+        self._schema = schema
+        self._kind = kind
+
+    def rows(self, rows: pa.Table) -> bytes | memoryview:
+        """These rows, and whatever comes before the first."""
+        raise NotImplementedError
+
+    def end(self, ending: Mapping[str, Any]) -> bytes | memoryview:
+        """What comes after the last."""
+        raise NotImplementedError
+
+    def failed(self, body: ErrorBody, cursor: str | None) -> bytes:
+        """What comes instead of the rest; only of a form that tells."""
+        raise NotImplementedError
+
+
+class Ndjson(Form):
+    """A JSON object a line."""
+
+    content_type = "application/x-ndjson"
+    told = True
+
+    def rows(self, rows: pa.Table) -> memoryview:
+        return encode_rows(rows, self._kind)
+
+    def end(self, ending: Mapping[str, Any]) -> bytes:
+        return encode_line({"type": "end", **ending})
+
+    def failed(self, body: ErrorBody, cursor: str | None) -> bytes:
+        return encode_line({"type": "error", "error": body.error, "message": body.message, "cursor": cursor})
+
+
+class _Written(Form):
+    """By a writer of Arrow's, whose output is taken away as it comes."""
+
+    def __init__(self, schema: pa.Schema, kind: str) -> None:
+        super().__init__(schema, kind)
+        self._sink: Any = _Sink()
+        self._writer = self._open()
+
+    def _open(self) -> Any:
+        raise NotImplementedError
+
+    def rows(self, rows: pa.Table) -> bytes:
+        self._writer.write_table(rows)
+        return _taken(self._sink)
+
+    def end(self, ending: Mapping[str, Any]) -> bytes:
+        self._writer.close()
+        return _taken(self._sink)
+
+
+class Csv(_Written):
+    """With a line of names; lists and structs as JSON."""
+
+    content_type = "text/csv"
+
+    def _open(self) -> Any:
+        self._plain = csv_schema(self._schema)
+        return pyarrow.csv.CSVWriter(self._sink, self._plain)
+
+    def rows(self, rows: pa.Table) -> bytes:
+        for batch in rows.to_batches():
+            self._writer.write(csv_rows(batch, self._plain))
+        return _taken(self._sink)
+
+
+class ArrowStream(_Written):
+    """Arrow's IPC stream."""
+
+    content_type = "application/vnd.apache.arrow.stream"
+
+    def _open(self) -> Any:
+        return pa.ipc.new_stream(self._sink, self._schema)
+
+
+class Parquet(_Written):
+    """A whole file; rows are held until there are enough for a row group."""
+
+    content_type = "application/vnd.apache.parquet"
+
+    def _open(self) -> Any:
+        self._held: list[pa.Table] = []
+        self._count = 0
+        fields = zip(self._schema, unique_names(self._schema.names), strict=True)
+        self._named = pa.schema([field.with_name(name) for field, name in fields])
+        return pyarrow.parquet.ParquetWriter(self._sink, self._named, compression="zstd")
+
+    def rows(self, rows: pa.Table) -> bytes:
+        self._held.append(rows.rename_columns(self._named.names))
+        self._count += rows.num_rows
+        if self._count >= _GROUP_ROWS:
+            self._write()
+        return _taken(self._sink)
+
+    def end(self, ending: Mapping[str, Any]) -> bytes:
+        if self._count:
+            self._write()
+        return super().end(ending)
+
+    def _write(self) -> None:
+        self._writer.write_table(pa.concat_tables(self._held))
+        self._held.clear()
+        self._count = 0
+
+
+FORMS: Final[dict[str, type[Form]]] = {
+    "ndjson": Ndjson,
+    "csv": Csv,
+    "arrow": ArrowStream,
+    "parquet": Parquet,
+}
+"""By the word for ``format=``."""
+
+
+class Packer:
+    """Compresses what is sent. ``encoding``: of :data:`ENCODINGS`, or None: as it is."""
+
+    def __init__(self, encoding: str | None) -> None:
+        self._sink: Any = _Sink()
+        self._stream: Any = None
+        if encoding is not None:
+            compressed: Any = pa.CompressedOutputStream
+            self._stream = compressed(pa.PythonFile(self._sink, mode="w"), encoding)
+
+    def add(self, data: bytes | memoryview) -> bytes | memoryview:
+        """What to send now; all of ``data`` can be read by whoever has it."""
+        if self._stream is None:
+            return data
+        if len(data):
+            self._stream.write(data)
+            self._stream.flush()
+        return _taken(self._sink)
+
+    def end(self) -> bytes:
+        """What to send last."""
+        if self._stream is None:
+            return b""
+        self._stream.close()
+        return _taken(self._sink)
+
+
+class _Sink(io.RawIOBase):
+    """A file whose content is taken away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        found = b"".join(self._parts)
+        self._parts.clear()
+        return found
+
+
+def _taken(sink: Any) -> bytes:
+    found: bytes = sink.take()
+    return found

@@ -1,0 +1,236 @@
+"""The processes that read, as the server sees them: asked, waited for, replaced when they die.
+
+They run at a lower priority than the server, which runs at a lower one than a recorder: under load a recorder on the
+same machine gets its processor first. What they read is theirs: a long answer delays no other request's head, and
+one that breaks its process breaks no other process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from bookreel.replay.server.errors import Busy, ServeError, Unavailable
+from bookreel.replay.server.wire import FRAME, Failure, Frame, Head, Question, read_frame
+from bookreel.replay.server.worker import Orders
+
+__all__ = ["OutOfTime", "Work", "Workers"]
+
+_READY_S: Final = 120.0
+"""For a process to be there: it has the journal's tail to decode."""
+
+_PROGRAM: Final = "import sys; from bookreel.replay.server.worker import main; main(sys.argv[1:])"
+
+_END_S: Final = 2.0
+_BUFFER_BYTES: Final = 1 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class OutOfTime(Exception):
+    """A process did not answer in the time that it was given."""
+
+
+class Relayed(ServeError):
+    """What went wrong in a process that reads."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.body.message)
+        self.status = failure.status  # type: ignore[misc]
+        self.headers = failure.headers  # type: ignore[misc]
+        self.body = failure.body
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+        self.process = process
+        self.control = control
+        self.busy = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+
+class Workers:
+    """An asynchronous context manager: ``count`` processes from entering to leaving.
+
+    ``exclusive``: each answers one question at a time, and dies with a question that is given up.
+    """
+
+    def __init__(self, count: int, orders: Orders, *, exclusive: bool = False) -> None:
+        self._count = count
+        self._orders = orders
+        self._exclusive = exclusive
+        self._workers: list[_Worker] = []
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._fill()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    @contextlib.asynccontextmanager
+    async def ask(
+        self, job: str, values: Mapping[str, Any], seconds: float | None = None
+    ) -> AsyncIterator[Work]:
+        """A question to the least busy process; leaving the context gives it up. ``seconds``: to be waited for it,
+        all in all. Raises Unavailable.
+        """
+        worker = await self._choose()
+        near, far = socket.socketpair()
+        worker.busy += 1
+        try:
+            try:
+                with far:
+                    socket.send_fds(worker.control, [b"?"], [far.fileno()])
+            except OSError as error:
+                near.close()
+                raise Unavailable("a process that reads has just ended; try again") from error
+            near.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=near, limit=_BUFFER_BYTES)
+            work = Work(reader, seconds)
+            try:
+                question = msgspec.msgpack.encode(Question(job, dict(values)))
+                writer.write(FRAME.pack(len(question), Frame.QUESTION) + question)
+                yield work
+            finally:
+                writer.close()
+                if self._exclusive and not work.ended:
+                    worker.kill()
+        finally:
+            worker.busy -= 1
+
+    async def _choose(self) -> _Worker:
+        await self._fill()
+        chosen = min(self._workers, key=lambda worker: worker.busy)
+        if self._exclusive and chosen.busy:
+            raise Busy("as many of these as are possible are under way; try again in a moment")
+        return chosen
+
+    async def _fill(self) -> None:
+        """Replace processes that have died."""
+        if len(self._workers) == self._count and all(worker.alive for worker in self._workers):
+            return
+        async with self._starting:
+            for worker in [worker for worker in self._workers if not worker.alive]:
+                if not self._exclusive:
+                    _log.error("a process that reads ended with code %s", worker.process.returncode)
+                worker.control.close()
+                self._workers.remove(worker)
+            missing = range(self._count - len(self._workers))
+            self._workers += await asyncio.gather(*(self._start() for _ in missing))
+
+    async def _start(self) -> _Worker:
+        near, far = socket.socketpair()
+        with far:
+            # -P: no module is taken from the folder the server happens to be started in.
+            words = [sys.executable, "-P", "-c", _PROGRAM, str(far.fileno())]
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                msgspec.json.encode(self._orders).decode(),
+                pass_fds=[far.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+            )
+        near.setblocking(False)
+        worker = _Worker(process, near)
+        try:
+            async with asyncio.timeout(_READY_S):
+                said = await asyncio.get_running_loop().sock_recv(near, 1)
+        except TimeoutError:
+            said = b""
+        if not said:
+            worker.kill()
+            near.close()
+            await process.wait()
+            raise Unavailable("a process that reads could not be started; the server's log says why")
+        return worker
+
+    async def _close(self) -> None:
+        for worker in self._workers:
+            worker.control.close()
+        for worker in self._workers:
+            try:
+                async with asyncio.timeout(_END_S):
+                    await worker.process.wait()
+            except TimeoutError:
+                worker.kill()
+                await worker.process.wait()
+        self._workers.clear()
+
+
+class Work:
+    """An answer that is being made: first :meth:`head`, then the chunks of its body by iteration.
+
+    Both raise ServeError for what went wrong in the process, Unavailable where it died, OutOfTime.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, seconds: float | None) -> None:
+        self._reader = reader
+        self._left = seconds
+        self.ended = False
+        """Whether nothing more is being done for it."""
+
+    async def head(self) -> dict[str, str]:
+        """The answer's headers."""
+        kind, payload = await self._next()
+        assert kind is Frame.HEAD, "an answer begins with its head"
+        return msgspec.msgpack.decode(payload, type=Head).headers
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        kind, payload = await self._next()
+        if kind is Frame.END:
+            self.ended = True
+            raise StopAsyncIteration
+        return payload
+
+    async def _next(self) -> tuple[Frame, bytes]:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._left):
+                kind, payload = await read_frame(self._reader)
+        except TimeoutError:
+            raise OutOfTime from None
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise Unavailable("the process that read for this ended; try again") from error
+        if self._left is not None:
+            self._left = max(0.0, self._left - (clock() - began))
+        if kind is Frame.FAILURE:
+            self.ended = True
+            raise Relayed(msgspec.msgpack.decode(payload, type=Failure))
+        return kind, payload
+
+
+def _environment() -> dict[str, str]:
+    """What such a process sees of the server's environment: nothing that is a secret."""
+    kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "HOME")
+    return {name: os.environ[name] for name in kept if name in os.environ}
