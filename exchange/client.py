@@ -184,8 +184,15 @@ class Client:
         self._pings.clear()
         self._missing_since_ns = None
 
-    async def beat(self, now_ns: Callable[[], int]) -> None:
-        """Ping until the peer misses two: then close. After the first miss pings come five times as often."""
+    @property
+    def queued(self) -> int:
+        """Bytes on their way to the peer."""
+        return self._peer.queued
+
+    async def beat(self, now_ns: Callable[[], int], venue_ns: Callable[[], int]) -> None:
+        """Ping until the peer misses two: then close. After the first miss pings come five times as often.
+        ``venue_ns`` is the time that a ping tells.
+        """
         every_s = self._config.ping_s
         every_ns = int(every_s * 1e9)
         while not self.closed:
@@ -200,7 +207,7 @@ class Client:
             if self._missing_since_ns is not None and now_ns() - self._missing_since_ns >= every_ns * 2.1:
                 self.close(_PING_CHECK_EXPIRED, f"ping check expired, session: {self.session}")
                 return
-            value = now_ns() // 1_000_000
+            value = venue_ns() // 1_000_000
             self._pings.append(value)
             if self._missing_since_ns is None:
                 self._missing_since_ns = now_ns()

@@ -12,7 +12,6 @@ from bookreel.exchange.client import Client
 from bookreel.exchange.feeds import Topic, parse_topic
 from bookreel.exchange.hub import Hub
 from bookreel.exchange.huobi_wire import RequestId, encode_ack, encode_error, encode_reply
-from bookreel.exchange.listing import DELISTED
 from bookreel.exchange.mbp import MbpFeed
 from bookreel.exchange.saboteur import Answer, Saboteur
 
@@ -22,11 +21,12 @@ _FIRST_SECOND: Final = 1_501_174_800
 _LAST_SECOND: Final = 2_556_115_200
 _JITTER: Final = 0.5
 """A request may come this part of the gap early (networks jitter), but the mean pace holds."""
-_NO_SERVICE: Final = "The coin pair does not currently offer subscription services."
 
 
 class Desk:
-    """Answers one frame of a client at a time."""
+    """Answers one frame of a client at a time. ``now_ns`` is the time by which clients are judged; what they are told
+    is the venue's.
+    """
 
     def __init__(self, hub: Hub, saboteur: Saboteur, now_ns: Callable[[], int], request_gap_s: float) -> None:
         self._hub = hub
@@ -66,7 +66,7 @@ class Desk:
             client.send_text(encode_error("invalid command", request_id, self._now_ms()))
 
     def _now_ms(self) -> int:
-        return self._now_ns() // 1_000_000
+        return self._hub.source.venue_ns() // 1_000_000
 
     def _refuse(self, client: Client, text: str, request_id: RequestId) -> None:
         client.send_text(encode_error(text, request_id, self._now_ms()))
@@ -76,15 +76,7 @@ class Desk:
         topic = parse_topic(text)
         if topic is None or topic.path != client.path:
             return f"invalid topic {text}"
-        market = self._hub.market.symbols.get(topic.symbol)
-        if market is None:
-            state = DELISTED[topic.symbol].state if topic.symbol in DELISTED else "unknown"
-            if state == "suspend":
-                return f"symbol:{topic.symbol} trade not open now "
-            return _NO_SERVICE if state == "pre-online" else f"invalid symbol {topic.symbol}"
-        if topic.feed == "mbp.20" and not market.listing.mbp20:
-            return f"invalid mbp.20.symbol {topic.symbol}"
-        return topic
+        return self._hub.source.refusal(topic) or topic
 
     def _sub(self, client: Client, text: str, request_id: RequestId) -> None:
         topic = self._topic(client, text)

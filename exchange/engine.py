@@ -1,4 +1,4 @@
-"""The exchange without sockets: market, feeds, desk, faults and truth, and the clients that are connected.
+"""The exchange without sockets: where frames come from, desk, faults and truth, and the clients that are connected.
 
 Whoever has a connection gives its :class:`~bookreel.exchange.client.Peer` to :meth:`Engine.join`, what comes over
 it to :meth:`Engine.take`, and calls :meth:`Engine.leave` when it is gone. :meth:`Engine.start` lets the market run
@@ -22,6 +22,8 @@ from bookreel.exchange.listing import list_symbols
 from bookreel.exchange.market import Market
 from bookreel.exchange.rest import Rest
 from bookreel.exchange.saboteur import Saboteur
+from bookreel.exchange.source import Source
+from bookreel.exchange.synthetic import Synthetic
 from bookreel.exchange.truth import TruthWriter
 
 __all__ = ["Engine"]
@@ -41,7 +43,6 @@ class Engine:
 
     def __init__(self, config: ExchangeConfig, clock: Clock) -> None:
         self.config = config
-        listings = list_symbols(config.symbols)
         rates = parse_faults(config.faults)
         time = SteadyTime(clock)
         self.now_ns = time.now_ns
@@ -49,19 +50,25 @@ class Engine:
         start_ns = time.now_ns()
         self.clients: dict[int, Client] = {}
         """Those connected now, by number."""
-        self.market = Market(listings, config.seed, config.rate, start_ns)
         self.truth = TruthWriter(config.truth, time.now_ns)
+        self.source: Source = self._source(start_ns)
         schedule = FaultSchedule(rates, config.seed, start_ns)
         self.saboteur = Saboteur(config, schedule, self.truth, self.clients.values(), _say_goodbye)
-        self.hub = Hub(self.market, self.truth, self.saboteur, truth_book_s=config.truth_book_s)
-        self.rest = Rest(self.market, listings, time.now_ns)
+        self.hub = Hub(self.source, self.truth, self.saboteur, truth_book_s=config.truth_book_s)
+        self.rest = Rest(self.source)
         self._desk = Desk(self.hub, self.saboteur, time.now_ns, config.request_gap_s)
         self._sessions = random.Random(f"sessions:{config.seed}")
         self._joined = 0
         self._beats: dict[int, asyncio.Task[None]] = {}
         self._turning: asyncio.TimerHandle | None = None
         self._faults_ns = 0
-        self.truth.start(config.seed, [listing.symbol for listing in listings])
+        self.truth.start(config.seed, list(self.source.symbols))
+
+    def _source(self, start_ns: int) -> Source:
+        config = self.config
+        listings = list_symbols(config.symbols)
+        market = Market(listings, config.seed, config.rate, start_ns)
+        return Synthetic(market, listings, self.truth, self.now_ns)
 
     def inflict(self, kind: str, topic: str | None = None) -> None:
         """Let one fault of ``kind`` hit the next client (of ``topic``, if given) that it fits."""
@@ -89,7 +96,9 @@ class Engine:
         number = self._joined
         session = str(uuid.UUID(int=self._sessions.getrandbits(128), version=4))
         client = self.clients[number] = Client(number, path, session, peer, self.config, self.now_ns())
-        self._beats[number] = asyncio.get_running_loop().create_task(client.beat(self.now_ns))
+        self._beats[number] = asyncio.get_running_loop().create_task(
+            client.beat(self.now_ns, self.source.venue_ns)
+        )
         self.truth.line("connect", number, path)
         return client
 
@@ -113,7 +122,7 @@ class Engine:
         if now_ns - self._faults_ns >= _FAULTS_NS:
             self._faults_ns = now_ns
             self.saboteur.tick(now_ns)
-        rest_s = min(_REST_S, (self.hub.next_ns - self.now_ns()) / 1e9)
+        rest_s = min(_REST_S, (self.source.next_ns - self.now_ns()) / 1e9)
         loop = asyncio.get_running_loop()
         self._turning = loop.call_later(max(self.config.pace_s, rest_s), self._turn)
 

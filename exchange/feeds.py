@@ -1,15 +1,15 @@
 """What each topic sends, and when.
 
-A feed is one topic somebody is subscribed to. It makes frames at market events (``on_event``), at a fixed
-pace (``on_slot``, every ``period_ns``), right after an ack (``cached``) and for a ``req`` (``reply``). It
-knows no client.
+A feed is one topic somebody is subscribed to: what it sends right after an ack (``cached``) and for a ``req``
+(``reply``). Those of the synthetic market make frames at its events (``on_event``) or at a fixed pace (``on_slot``,
+every ``period_ns``). A feed knows no client.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bookreel.exchange.bars import PERIODS, Bar
 from bookreel.exchange.huobi_wire import encode_json, encode_push, gzip_frame, java_double, join_levels
@@ -18,6 +18,7 @@ from bookreel.exchange.market import MarketEvent, MarketTrade, SymbolMarket
 __all__ = [
     "Feed",
     "Frame",
+    "MarketFeed",
     "Topic",
     "bar_json",
     "depth_json",
@@ -92,15 +93,34 @@ class Frame:
 class Feed:
     """A topic with its last frame. Subclasses say what it sends."""
 
-    period_ns: ClassVar[int] = 0
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.last: Frame | None = None
+
+    @property
+    def seq(self) -> int | None:
+        """Number of the newest delta of a chain; None for what has no chain."""
+        return None
+
+    def cached(self, now_ms: int) -> Frame | None:
+        """The last message, as sent right after an ack."""
+        return self.last
+
+    def reply(self, first: int, last: int) -> str | None:
+        """The data of the answer to a ``req``; ``first`` and ``last`` in seconds bound the bars. None: no
+        such request."""
+        raise NotImplementedError
+
+
+class MarketFeed(Feed):
+    """A topic of the synthetic market."""
+
+    period_ns: int = 0
     """How often ``on_slot`` is due; 0: never."""
-    by_event: ClassVar[bool] = False
-    """Whether ``on_event`` makes frames."""
 
     def __init__(self, topic: Topic, market: SymbolMarket) -> None:
-        self.topic = topic
+        super().__init__(topic)
         self.market = market
-        self.last: Frame | None = None
 
     def on_event(self, event: MarketEvent, now_ms: int) -> Frame | None:
         """The frame an event of the symbol makes, if any."""
@@ -111,7 +131,6 @@ class Feed:
         return None
 
     def cached(self, now_ms: int) -> Frame | None:
-        """The last message, as sent right after an ack."""
         if self.last is None:
             tick = self.tick()
             self.last = None if tick is None else self.frame(tick, now_ms)
@@ -122,8 +141,6 @@ class Feed:
         return None
 
     def reply(self, first: int, last: int) -> str | None:
-        """The data of the answer to a ``req``; ``first`` and ``last`` in seconds bound the bars. None: no
-        such request."""
         return self.tick()
 
     def frame(self, tick: str, now_ms: int) -> Frame:
@@ -135,7 +152,7 @@ class Feed:
         return self.last
 
 
-class SlotFeed(Feed):
+class SlotFeed(MarketFeed):
     """A topic that is looked at in each slot, and pushed if it changed since its last push. Requests in between
     change nothing about that."""
 
@@ -189,9 +206,7 @@ def depth_json(market: SymbolMarket, step: int, levels: int) -> str:
     )
 
 
-class KlineFeed(Feed):
-    by_event = True
-
+class KlineFeed(MarketFeed):
     def on_event(self, event: MarketEvent, now_ms: int) -> Frame | None:
         if event.trades or self.topic.argument in event.rolled:
             return self._push(self.tick(), now_ms)
@@ -205,9 +220,7 @@ class KlineFeed(Feed):
         return "[" + ",".join(map(bar_json, bars)) + "]"
 
 
-class BboFeed(Feed):
-    by_event = True
-
+class BboFeed(MarketFeed):
     def on_event(self, event: MarketEvent, now_ms: int) -> Frame | None:
         return self._push(self.tick(), now_ms) if event.quote else None
 
@@ -223,9 +236,7 @@ class BboFeed(Feed):
         return None
 
 
-class TradeFeed(Feed):
-    by_event = True
-
+class TradeFeed(MarketFeed):
     def on_event(self, event: MarketEvent, now_ms: int) -> Frame | None:
         return self._push(_trades_tick(event), now_ms) if event.trades else None
 
@@ -320,7 +331,7 @@ class RefreshFeed(SlotFeed):
         return f'{{"seqNum":{market.seq},"bids":{join_levels(bids)},"asks":{join_levels(asks)}}}'
 
 
-_PLAIN: Final[dict[str, Callable[[Topic, SymbolMarket], Feed]]] = {
+_PLAIN: Final[dict[str, Callable[[Topic, SymbolMarket], MarketFeed]]] = {
     "kline": KlineFeed,
     "depth": DepthFeed,
     "mbp.refresh": RefreshFeed,
@@ -331,6 +342,6 @@ _PLAIN: Final[dict[str, Callable[[Topic, SymbolMarket], Feed]]] = {
 }
 
 
-def make_feed(topic: Topic, market: SymbolMarket) -> Feed:
+def make_feed(topic: Topic, market: SymbolMarket) -> MarketFeed:
     """The feed of a topic of ``/ws``; ``mbp.MbpFeed`` is that of the incremental ones."""
     return _PLAIN[topic.kind](topic, market)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from random import Random
 from typing import Final, NamedTuple
 
-from bookreel.exchange.feeds import Feed, Frame, Topic
+from bookreel.exchange.feeds import Frame, MarketFeed, Topic
 from bookreel.exchange.huobi_wire import encode_push, join_levels
 from bookreel.exchange.ladder import Ladder
 from bookreel.exchange.market import MarketEvent, SymbolMarket
@@ -22,6 +22,7 @@ from bookreel.exchange.market import MarketEvent, SymbolMarket
 __all__ = ["Image", "MbpFeed"]
 
 _OLD_NS: Final = 5_000_000_000
+_SLOT_NS: Final = 100_000_000
 
 
 class Image(NamedTuple):
@@ -90,7 +91,7 @@ class _Side:
         return changes
 
 
-class MbpFeed(Feed):
+class MbpFeed(MarketFeed):
     """One symbol's ``mbp.N``. ``images`` holds the newest images that a delta ended in, the last one the
     present."""
 
@@ -103,6 +104,11 @@ class MbpFeed(Feed):
         first = Image(market.seq, self._bids.image, self._asks.image)
         self.images: deque[Image] = deque([first], 200 if self.tick_by_tick else 24)
         self._old = [(market.last_ns, self.images[0])]
+        self.period_ns = 0 if self.tick_by_tick else _SLOT_NS
+
+    @property
+    def seq(self) -> int:
+        return self.images[-1].seq
 
     def present(self) -> Image:
         """The image of the book as it is now."""
