@@ -7,10 +7,15 @@ import contextlib
 import signal
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bookreel.cli.options import Names, Seconds, examples
+from bookreel.cli.replay import Speed
+
+if TYPE_CHECKING:
+    from bookreel.exchange import Exchange, Recording
 
 __all__ = ["command"]
 
@@ -21,6 +26,8 @@ __all__ = ["command"]
         "bookreel exchange --port 9600 --symbols btcusdt,ethusdt",
         "bookreel exchange --faults all --truth truth.ndjson --seed 7",
         "bookreel exchange --faults lost_delta=10,disconnect=2     (expected number per minute)",
+        "bookreel exchange --archive ./archive --from 2026-11-20T12:00:00Z --speed 10",
+        "bookreel exchange --archive ./archive --wait --speed max --gaps disconnect",
     ),
 )
 @click.option(
@@ -43,7 +50,35 @@ __all__ = ["command"]
     "--truth", type=click.Path(dir_okay=False, path_type=Path), help="Write what really happens (NDJSON)."
 )
 @click.option("--for", "for_", type=Seconds(), help="Stop after this time.")
+@click.option(
+    "--archive",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Play what was recorded instead of a synthetic market.",
+)
+@click.option("--from", "start", metavar="T", help="Begin at this receive time: ISO-8601 or integer ns.")
+@click.option("--to", "end", metavar="T", help="End at this receive time.")
+@click.option(
+    "--speed", type=Speed(), default="1", show_default=True, help="How many times as fast as it was received."
+)
+@click.option(
+    "--gaps",
+    type=click.Choice(["break", "disconnect"]),
+    default="break",
+    show_default=True,
+    help="How a hole shows: a broken chain after it, or connections that end where it begins.",
+)
+@click.option(
+    "--wait",
+    type=Seconds(),
+    is_flag=False,
+    flag_value="1",
+    metavar="[SECONDS]",
+    help="Time stands while nobody is subscribed, and begins 1 s after the newest subscription.",
+)
+@click.pass_context
 def command(
+    context: click.Context,
     port: int,
     host: str,
     symbols: list[str] | None,
@@ -52,23 +87,70 @@ def command(
     faults: str,
     truth: Path | None,
     for_: float | None,
+    archive: Path | None,
+    start: str | None,
+    end: str | None,
+    speed: float | None,
+    gaps: str,
+    wait: float | None,
 ) -> None:
     """Run an exchange that speaks the Huobi spot protocol over a synthetic market with a true book.
 
     Point a bot or a recorder at it: every public WebSocket topic, requests, pings, error texts and REST pages are as
     the venue's. It can inflict faults and writes down which.
+
+    With --archive its market is what was recorded: each message is pushed again as it was received, requests and
+    REST are answered as of the same moment. At the end of the recording it closes every connection and ends.
     """
     from bookreel.exchange import ExchangeConfig
 
+    chosen = {name for name in _OF_AN_ARCHIVE if _given(context, name)}
+    if archive is None and chosen:
+        raise click.UsageError(f"--{_OF_AN_ARCHIVE[min(chosen)]} is for an archive; give --archive DIR")
+    if archive is not None and (_given(context, "rate")):
+        raise click.UsageError("--rate is for a synthetic market; an archive has its own: give --speed")
     config = ExchangeConfig(host=host, port=port, rate=rate, seed=seed, faults=faults, truth=truth)
-    if symbols is not None:
-        import msgspec
+    import msgspec
 
+    if archive is not None:
+        recording = _recording(archive, symbols, start, end, speed, gaps, wait)
+        config = msgspec.structs.replace(config, recording=recording)
+    elif symbols is not None:
         config = msgspec.structs.replace(config, symbols=tuple(symbols))
     try:
         asyncio.run(_serve(config, for_))
     except socket.gaierror as error:
         raise click.UsageError(f"--host {host}: {error.strerror}; 127.0.0.1 is this machine") from error
+
+
+_OF_AN_ARCHIVE = {"start": "from", "end": "to", "speed": "speed", "gaps": "gaps", "wait": "wait"}
+
+
+def _given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _recording(
+    archive: Path,
+    symbols: list[str] | None,
+    start: str | None,
+    end: str | None,
+    speed: float | None,
+    gaps: str,
+    wait: float | None,
+) -> Recording:
+    from bookreel.exchange import Recording
+    from bookreel.replay import to_ns
+
+    return Recording(
+        archive=archive,
+        symbols=None if symbols is None else tuple(symbols),
+        start=None if start is None else to_ns(start),
+        end=None if end is None else to_ns(end),
+        speed=speed,
+        gaps="break" if gaps == "break" else "disconnect",
+        wait_s=wait,
+    )
 
 
 async def _serve(config: object, for_: float | None) -> None:
@@ -80,11 +162,28 @@ async def _serve(config: object, for_: float | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with Exchange(config) as exchange:
+        for note in exchange.notes:
+            click.echo(f"note: {note}", err=True)
         click.echo(f"listening: {exchange.ws_url} {exchange.feed_url} {exchange.rest_url}")
         click.echo(
-            f"record it: bookreel record --symbols {','.join(config.symbols[:2])} --ws-url {exchange.ws_url} "
+            f"record it: bookreel record --symbols {','.join(exchange.symbols[:2])} --ws-url {exchange.ws_url} "
             f"--feed-url {exchange.feed_url} --rest-url {exchange.rest_url} --archive ./archive"
         )
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), for_)
+            ended = await asyncio.wait_for(_until(exchange, stop), for_)
+            if ended:
+                click.echo(f"the recording has ended: {exchange.frames} frames were pushed")
     click.echo("stopped")
+
+
+async def _until(exchange: Exchange, stop: asyncio.Event) -> bool:
+    """Wait for a signal, or the end of a recording (True)."""
+    waits = [asyncio.ensure_future(exchange.ended()), asyncio.ensure_future(stop.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if waits[0].done():
+            await waits[0]
+        return waits[0].done()
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -3,8 +3,8 @@ included."""
 
 from __future__ import annotations
 
-from bookreel.exchange.config import ExchangeConfig
-from bookreel.exchange.errors import ExchangeError, PortInUse, UnknownFault, UnknownSymbol
+from bookreel.exchange.config import ExchangeConfig, Recording
+from bookreel.exchange.errors import ExchangeError, NothingRecorded, PortInUse, UnknownFault, UnknownSymbol
 from bookreel.exchange.faults import FAULT_KINDS, parse_faults
 from bookreel.exchange.server import Exchange
 from bookreel.exchange.truth import TruthRecord, read_truth
@@ -14,7 +14,9 @@ __all__ = [
     "Exchange",
     "ExchangeConfig",
     "ExchangeError",
+    "NothingRecorded",
     "PortInUse",
+    "Recording",
     "TruthRecord",
     "UnknownFault",
     "UnknownSymbol",

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
-__all__ = ["PERIODS", "Bar", "Bars", "bar_start", "next_bar"]
+__all__ = ["PERIODS", "Bar", "Bars", "bar_start", "join_bars", "next_bar"]
 
 PERIODS: Final = ("1min", "5min", "15min", "30min", "60min", "4hour", "1day", "1week", "1mon", "1year")
 _SECONDS: Final = {"1min": 60, "5min": 300, "15min": 900, "30min": 1800, "60min": 3600, "4hour": 14400}
@@ -109,7 +109,7 @@ class Bars:
         self._series: dict[str, deque[Bar]] = {}
         for period in PERIODS:
             parts: Iterable[Bar] = minutes if period in _SECONDS else (*days, *minutes)
-            self._series[period] = deque(_join(period, parts), _KEPT)
+            self._series[period] = deque(join_bars(period, parts), _KEPT)
         self._rolls: dict[str, int] = {}
         self._next_roll = 0
         self._day_until = 0
@@ -162,7 +162,8 @@ class Bars:
         return whole
 
 
-def _join(period: str, parts: Iterable[Bar]) -> Iterator[Bar]:
+def join_bars(period: str, parts: Iterable[Bar]) -> Iterator[Bar]:
+    """Bars of a longer period, made of shorter ones in order."""
     whole: Bar | None = None
     end = 0
     for part in parts:
@@ -173,8 +174,8 @@ def _join(period: str, parts: Iterable[Bar]) -> Iterator[Bar]:
             whole, end = Bar(start, part.open), next_bar(period, start)
         whole.join(part)
         whole.close = part.close
-    assert whole is not None, "an invented past has at least a day"
-    yield whole
+    if whole is not None:
+        yield whole
 
 
 def _invent(

@@ -103,7 +103,7 @@ class Chain:
 class Stream:
     """A topic on a socket. ``fault`` is what waits for its next frame; ``held`` a frame that will come late."""
 
-    __slots__ = ("chain", "channel", "client", "fault", "held", "muted_told", "muted_until_ns")
+    __slots__ = ("chain", "channel", "client", "fault", "held", "muted_told", "muted_until_ns", "run")
 
     def __init__(self, client: Client, channel: Channel, chain: Chain | None) -> None:
         self.client = client
@@ -114,6 +114,8 @@ class Stream:
         self.muted_until_ns = 0
         self.muted_told = False
         """Whether something was withheld already."""
+        self.run = 0
+        """Which run of a recorded book it was given the first image of."""
 
 
 class Client:

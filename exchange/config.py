@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from bookreel.exchange.errors import BadSetting
 from bookreel.exchange.listing import CATALOG
 
-__all__ = ["ExchangeConfig"]
+__all__ = ["ExchangeConfig", "Recording"]
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """An archive that is played instead of a synthetic market. Raises ``BadSetting``."""
+
+    archive: Path
+    """Its folder."""
+    symbols: tuple[str, ...] | None = None
+    """Those that are offered; None: all."""
+    start: int | None = None
+    """Receive time (ns) at which the venue's time begins; None: where the archive begins."""
+    end: int | None = None
+    """Receive time (ns) of the end, exclusive; None: where the archive ends."""
+    speed: float | None = 1.0
+    """How many times as fast as it was received; None: as fast as the clients take it."""
+    gaps: Literal["break", "disconnect"] = "break"
+    """What is shown of a hole: that the chain is broken after it; or that the connections that carry the stream end
+    where it begins."""
+    wait_s: float | None = None
+    """The venue's time stands while nobody is subscribed, and begins so many seconds after the newest subscription.
+    None: it runs from the start."""
+
+    def __post_init__(self) -> None:
+        if self.speed is not None and not 0 < self.speed < float("inf"):
+            raise BadSetting("speed", self.speed, "it must be more than 0")
 
 
 class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +47,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """TCP port; 0 takes any free one."""
     symbols: tuple[str, ...] = tuple(list(CATALOG)[:8])
     """Symbols with a market: by default thick, thin and tiny-priced ones."""
+    recording: Recording | None = None
+    """Played instead of a synthetic market: ``symbols`` and ``rate`` are of no account then."""
     rate: float = 20.0
     """Mean market events per second and symbol."""
     seed: int = 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from bookreel.exchange.client import Client
@@ -13,6 +14,7 @@ from bookreel.exchange.feeds import Topic, parse_topic
 from bookreel.exchange.hub import Hub
 from bookreel.exchange.huobi_wire import RequestId, encode_ack, encode_error, encode_reply
 from bookreel.exchange.mbp import MbpFeed
+from bookreel.exchange.recorded import BookImage, RecordedBook
 from bookreel.exchange.saboteur import Answer, Saboteur
 
 __all__ = ["Desk"]
@@ -121,15 +123,20 @@ class Desk:
             else:
                 self._image(client, topic, request_id, answer)
             return
+        if isinstance(feed, RecordedBook):
+            stream = client.streams.get(topic.text)
+            feed.ask(client.number, stream, partial(self._recorded_image, client, topic, request_id))
+            return
         try:
             first = _second(said.get("from", _FIRST_SECOND))
             last = _second(said.get("to", _LAST_SECOND))
         except ValueError as error:
             self._refuse(client, str(error), request_id)
             return
-        data = feed.reply(first, last)
+        data = None if topic.kind == "bbo" else feed.reply(first, last)
         if data is None:
-            self._refuse(client, f"invalid topic {text}", request_id)
+            why = f"invalid topic {text}" if topic.kind == "bbo" else "request timeout"
+            self._refuse(client, why, request_id)
         else:
             client.send_text(encode_reply(text, request_id, self._now_ms(), data))
 
@@ -139,6 +146,15 @@ class Desk:
         data = "null" if answer.image is None else answer.image.json()
         client.send_text(encode_reply(topic.text, request_id, self._now_ms(), data))
         self._saboteur.answered(client, topic, answer)
+
+    def _recorded_image(self, client: Client, topic: Topic, request_id: RequestId, image: BookImage) -> None:
+        if client.closed or client.frozen:
+            return
+        ts_ms = self._now_ms() if image.ts_ms is None else image.ts_ms
+        client.send_text(encode_reply(topic.text, request_id, ts_ms, image.data))
+        stream = client.streams.get(topic.text)
+        if stream is not None and stream.chain is not None:
+            stream.chain.answered(image.seq)
 
 
 def _second(value: object) -> int:

@@ -28,10 +28,13 @@ from bookreel.exchange.truth import TruthWriter
 
 __all__ = ["Engine"]
 
+_SECOND_NS: Final = 1e9
 _FAULTS_NS: Final = 50_000_000
 _REST_S: Final = 0.05
 """The longest pause between two looks at the market: a topic may be subscribed meanwhile."""
 _GOING_AWAY: Final = 1001
+_CROWDED_BYTES: Final = 1 << 20
+"""With so many waiting for a client the market waits as well, where it has no pace of its own."""
 
 
 class Engine:
@@ -62,10 +65,18 @@ class Engine:
         self._beats: dict[int, asyncio.Task[None]] = {}
         self._turning: asyncio.TimerHandle | None = None
         self._faults_ns = 0
+        self.over = asyncio.Event()
+        """Nothing will come any more, and every client has had all of it."""
+        self.failure: Exception | None = None
+        """Why it is over before the end."""
         self.truth.start(config.seed, list(self.source.symbols))
 
     def _source(self, start_ns: int) -> Source:
         config = self.config
+        if config.recording is not None:
+            from bookreel.exchange.playback import Playback  # Arrow and SQL take longer to load than all else
+
+            return Playback(config.recording, self.now_ns)
         listings = list_symbols(config.symbols)
         market = Market(listings, config.seed, config.rate, start_ns)
         return Synthetic(market, listings, self.truth, self.now_ns)
@@ -77,6 +88,7 @@ class Engine:
 
     def start(self) -> None:
         """Let the market move, from now on."""
+        self.source.start()
         self._turn()
 
     def stop(self) -> None:
@@ -85,6 +97,7 @@ class Engine:
             self._turning.cancel()
         for client in tuple(self.clients.values()):
             client.cut("the exchange closed")
+        self.source.stop()
 
     def close(self) -> None:
         """End the truth file."""
@@ -118,13 +131,33 @@ class Engine:
     def _turn(self) -> None:
         """Everything that is due, and the time of the next turn."""
         now_ns = self.now_ns()
-        self.hub.tick(now_ns)
+        crowded = self.source.patient and any(c.queued > _CROWDED_BYTES for c in self.clients.values())
+        try:
+            if not crowded:
+                self.hub.tick(now_ns)
+        except Exception as error:
+            self.failure = error
+            self.over.set()
+            return
         if now_ns - self._faults_ns >= _FAULTS_NS:
             self._faults_ns = now_ns
             self.saboteur.tick(now_ns)
-        rest_s = min(_REST_S, (self.source.next_ns - self.now_ns()) / 1e9)
-        loop = asyncio.get_running_loop()
-        self._turning = loop.call_later(max(self.config.pace_s, rest_s), self._turn)
+        self._dismiss()
+        pause_s = 0.0
+        if crowded or not self.source.behind:
+            pause_s = max(
+                self.config.pace_s, min(_REST_S, (self.source.next_ns - self.now_ns()) / _SECOND_NS)
+            )
+        self._turning = asyncio.get_running_loop().call_later(pause_s, self._turn)
+
+    def _dismiss(self) -> None:
+        """End the connections that are to end, once everything that was sent has left."""
+        ended = self.source.ended
+        for client in tuple(self.clients.values()) if ended else tuple(self.hub.leaving):
+            if not client.closed and not client.queued:
+                client.close(_GOING_AWAY, "the recording has ended" if ended else "")
+        if ended and not self.clients:
+            self.over.set()
 
 
 def _say_goodbye(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "BadSetting",
     "BadTruth",
     "ExchangeError",
+    "NothingRecorded",
     "PortInUse",
     "UnknownFault",
     "UnknownSymbol",
@@ -19,6 +21,18 @@ class ExchangeError(Exception):
     """Base of this package's errors. ``exit_code`` is what the command line exits with."""
 
     exit_code: ClassVar[int] = 2
+
+
+class NothingRecorded(ExchangeError):
+    """An archive without a stream to play."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        super().__init__(
+            f"{archive} has no stream of these symbols to play: `bookreel info --archive {archive}` says what it has"
+        )
 
 
 class PortInUse(ExchangeError):

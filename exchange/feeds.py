@@ -16,6 +16,7 @@ from bookreel.exchange.huobi_wire import encode_json, encode_push, gzip_frame, j
 from bookreel.exchange.market import MarketEvent, MarketTrade, SymbolMarket
 
 __all__ = [
+    "MAX_REPLY",
     "Feed",
     "Frame",
     "MarketFeed",
@@ -39,6 +40,7 @@ _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
 _SLOT_NS: Final = 100_000_000
 _NS_A_MS: Final = 1_000_000
 MAX_REPLY: Final = 300
+"""Bars or trades in one reply."""
 
 
 class Topic(NamedTuple):
@@ -76,11 +78,13 @@ class Frame:
 
     __slots__ = ("_payload", "prev_seq", "seq", "text")
 
-    def __init__(self, text: str, seq: int | None = None, prev_seq: int | None = None) -> None:
+    def __init__(
+        self, text: str, seq: int | None = None, prev_seq: int | None = None, payload: bytes = b""
+    ) -> None:
         self.text = text
         self.seq = seq
         self.prev_seq = prev_seq
-        self._payload = b""
+        self._payload = payload
 
     @property
     def payload(self) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 
 from bookreel.exchange.errors import UnknownSymbol
 
-__all__ = ["CATALOG", "DELISTED", "Listing", "list_symbols", "reference_data"]
+__all__ = ["CATALOG", "DELISTED", "Listing", "list_symbols", "reference_data", "split_symbol"]
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -90,11 +90,17 @@ def list_symbols(symbols: Iterable[str]) -> list[Listing]:
     return [_find(symbol) for symbol in dict.fromkeys(s.strip().lower() for s in symbols)]
 
 
+def split_symbol(symbol: str) -> tuple[str, str]:
+    """Base and quote of a symbol, told from its end; the quote is empty where that is not known."""
+    quote = next((q for q in _QUOTES if symbol.endswith(q) and len(symbol) > len(q)), "")
+    return symbol.removesuffix(quote), quote
+
+
 def _find(symbol: str) -> Listing:
     if symbol in CATALOG:
         return CATALOG[symbol]
-    quote = next((q for q in _QUOTES if symbol.endswith(q) and len(symbol) > len(q)), None)
-    if quote is None or not _LINE.fullmatch(symbol) or symbol in DELISTED:
+    quote = split_symbol(symbol)[1]
+    if not quote or not _LINE.fullmatch(symbol) or symbol in DELISTED:
         raise UnknownSymbol(symbol, difflib.get_close_matches(symbol, CATALOG, n=3))
     rng = random.Random(f"listing:{symbol}")
     price_precision = rng.choice((4, 5, 6, 8))

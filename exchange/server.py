@@ -79,6 +79,22 @@ class Exchange:
         """Sockets open now."""
         return len(self._engine.clients)
 
+    @property
+    def symbols(self) -> list[str]:
+        """Those with a market."""
+        return list(self._engine.source.symbols)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the recording that is played lacks."""
+        return self._engine.source.notes
+
+    async def ended(self) -> None:
+        """Wait for the end of the recording, until every client has had all of it. Raises what reading it raised."""
+        await self._engine.over.wait()
+        if self._engine.failure is not None:
+            raise self._engine.failure
+
     def inflict(self, kind: str, topic: str | None = None) -> None:
         """Let one fault of ``kind`` hit the next client (of ``topic``, if given) that it fits."""
         self._engine.inflict(kind, topic)

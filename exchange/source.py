@@ -1,6 +1,6 @@
 """Where an exchange's frames come from: what hub, desk and REST ask, whoever makes the market.
 
-:class:`~bookreel.exchange.synthetic.Synthetic` makes one up, :class:`~bookreel.exchange.recorded.Recorded` has one
+:class:`~bookreel.exchange.synthetic.Synthetic` makes one up, :class:`~bookreel.exchange.playback.Playback` has one
 from an archive. JSON text is as the venue writes it.
 """
 
@@ -50,6 +50,11 @@ class Source(Protocol):
         ...
 
     @property
+    def notes(self) -> list[str]:
+        """What is not as at the venue, a sentence each."""
+        ...
+
+    @property
     def next_ns(self) -> int:
         """When something is due, on the exchange's steady time."""
         ...
@@ -57,6 +62,24 @@ class Source(Protocol):
     @property
     def ended(self) -> bool:
         """Whether nothing will come any more."""
+        ...
+
+    @property
+    def behind(self) -> bool:
+        """Whether more is due than the last turn took."""
+        ...
+
+    @property
+    def patient(self) -> bool:
+        """Whether clients that are slow are waited for."""
+        ...
+
+    def start(self) -> None:
+        """Time begins."""
+        ...
+
+    def stop(self) -> None:
+        """Let go what is open."""
         ...
 
     def venue_ns(self) -> int:

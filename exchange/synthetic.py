@@ -24,12 +24,15 @@ class Synthetic:
     """A :class:`~bookreel.exchange.source.Source`. A topic without a subscriber costs nothing."""
 
     ended = False
+    patient = False
+    behind = False
 
     def __init__(
         self, market: Market, listings: Sequence[Listing], truth: TruthWriter, now_ns: Callable[[], int]
     ) -> None:
         self.symbols = {symbol: _Page(one) for symbol, one in market.symbols.items()}
         self.venue_ns = now_ns
+        self.notes: list[str] = []
         self._market = market
         self._listings = [*listings, *DELISTED.values()]
         self._truth = truth
@@ -42,6 +45,12 @@ class Synthetic:
     def next_ns(self) -> int:
         event_ns = self._market.next_ns
         return min(event_ns, self._slots[0][0]) if self._slots else event_ns
+
+    def start(self) -> None:
+        return
+
+    def stop(self) -> None:
+        return
 
     def refusal(self, topic: Topic) -> str | None:
         market = self._market.symbols.get(topic.symbol)
