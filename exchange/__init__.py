@@ -1,5 +1,5 @@
-"""An exchange to test against: the Huobi/HTX spot protocol over a seeded market whose book is known, faults
-included."""
+"""An exchange to test against: the Huobi/HTX spot protocol over a seeded market whose book is known, or over what was
+recorded; faults included."""
 
 from __future__ import annotations
 

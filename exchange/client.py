@@ -156,7 +156,7 @@ class Client:
     def cut(self, note: str) -> None:
         """End the connection at once, without a goodbye."""
         self.closed = True
-        self.close_note = note
+        self.close_note = self.close_note or note
         self._peer.cut()
 
     def close(self, code: int, reason: str) -> None:

@@ -88,7 +88,6 @@ class Engine:
 
     def start(self) -> None:
         """Let the market move, from now on."""
-        self.source.start()
         self._turn()
 
     def stop(self) -> None:
@@ -97,10 +96,10 @@ class Engine:
             self._turning.cancel()
         for client in tuple(self.clients.values()):
             client.cut("the exchange closed")
-        self.source.stop()
 
     def close(self) -> None:
-        """End the truth file."""
+        """End the truth file, and let go the source."""
+        self.source.stop()
         self.truth.close()
 
     def join(self, path: str, peer: Peer) -> Client:

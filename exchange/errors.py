@@ -24,14 +24,15 @@ class ExchangeError(Exception):
 
 
 class NothingRecorded(ExchangeError):
-    """An archive without a stream to play."""
+    """An archive without a frame to play."""
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
         super().__init__(
-            f"{archive} has no stream of these symbols to play: `bookreel info --archive {archive}` says what it has"
+            f"{archive} has nothing of these symbols and times to play: `bookreel info --archive {archive}` "
+            "says what it has"
         )
 
 

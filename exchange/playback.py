@@ -53,16 +53,20 @@ class Playback:
         self._feeds: dict[str, RecordedFeed] = {}
         self._open: dict[str, RecordedFeed] = {}
         self._opened_ns = 0
-        self._page: list[Record] = []
         self._at = 0
         self.ended = False
         self.behind = False
         self.taken = 0
         """Records so far."""
         self.notes: list[str] = []
-        with Archive(recording.archive) as archive:
-            self._look(archive)
         self._reel = Reel(recording.archive, recording.symbols, recording.start, recording.end)
+        try:
+            self._page = self._reel.take(wait=True) or []
+            with Archive(recording.archive) as archive:
+                self._look(archive)
+        except BaseException:
+            self._reel.stop()
+            raise
         self.symbols: dict[str, _Page] = {}
         for feed in self._feeds.values():
             symbol = feed.topic.symbol
@@ -75,16 +79,15 @@ class Playback:
             contents = tail.look()
         wanted = recording.symbols
         streams = [s for s in contents.streams if wanted is None or s.symbol in wanted]
-        if not streams:
+        if not streams or not self._page:
             raise NothingRecorded(recording.archive)
-        first = min(stream.since for stream in streams)
-        start = first if recording.start is None else recording.start
+        start = self._page[0].ts if recording.start is None else recording.start
         self._clock = ReplayClock(start, recording.speed)
         for stream in streams:
             topic = parse_topic(self._venue.topic(stream.symbol, stream.feed).text)
             if topic is not None:
                 self._feeds[topic.text] = make_recorded(topic, self._venue)
-        if start > first:
+        if recording.start is not None:
             recall(archive, self._feeds.values(), start)
         self._listed = listed_at(archive, start)
         for symbol in sorted({stream.symbol for stream in streams} - self._listed.keys()):
@@ -114,9 +117,6 @@ class Playback:
 
     def venue_ns(self) -> int:
         return self._clock.at(self._now_ns())
-
-    def start(self) -> None:
-        self._reel.start()
 
     def stop(self) -> None:
         self._reel.stop()

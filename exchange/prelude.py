@@ -90,8 +90,6 @@ def derive_listing(archive: Archive, symbol: str) -> Listed:
         rows = archive.sql(query, {"symbol": symbol, "limit": _SAMPLE}).fetchall()
         for index, values in enumerate(zip(*rows, strict=True)):
             precisions[index] = max(precisions[index], *map(_decimals, values))
-        if rows:
-            break
     entry = {
         "base-currency": base,
         "quote-currency": quote,

@@ -51,16 +51,12 @@ class Reel:
         self._pages: queue.Queue[list[Record] | Exception | None] = queue.Queue(_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reel", daemon=True)
-
-    def start(self) -> None:
-        """Begin to read."""
         self._thread.start()
 
     def stop(self) -> None:
         """Read no more, and close what is open."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
         self._archive.close()
 
     def take(self, *, wait: bool = False) -> list[Record] | None:

@@ -7,7 +7,7 @@ import errno
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -25,6 +25,9 @@ __all__ = ["Exchange"]
 
 _CLIENT_FRAME_BYTES: Final = 64 << 10
 _SHUTDOWN_S: Final = 0.5
+_GOODBYE_S: Final = 2.0
+_LONG_GOODBYE_S: Final = 60.0
+"""A client answers a goodbye when it has read what was sent before: at the end of a recording that can be much."""
 
 _log = logging.getLogger(__name__)
 
@@ -160,16 +163,28 @@ class Exchange:
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(
-            compress=False, autoping=False, autoclose=False, max_msg_size=_CLIENT_FRAME_BYTES, timeout=2.0
+            compress=False,
+            autoping=False,
+            autoclose=False,
+            max_msg_size=_CLIENT_FRAME_BYTES,
+            timeout=_GOODBYE_S if self.config.recording is None else _LONG_GOODBYE_S,
         )
         await ws.prepare(request)
-        peer = _WebPeer(ws, request, self._spawn)
+        peer = _WebPeer(ws, request)
         client = self._engine.join(request.path, peer)
-        writing = self._spawn(peer.write())
+        tasks = [
+            self._spawn(work) for work in (peer.write(), peer.leaving.wait(), self._listen(client, peer, ws))
+        ]
         try:
-            await self._listen(client, peer, ws)
+            await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
+            if peer.goodbye is not None:
+                # Only who reads can wait for the answer, which comes when the peer has had all that was sent before.
+                await _cancel(tasks[2])
+                code, reason = peer.goodbye
+                await ws.close(code=code, message=reason.encode())
         finally:
-            writing.cancel()
+            for task in tasks:
+                task.cancel()
             self._engine.leave(client, f"by the client ({ws.close_code})")
         return ws
 
@@ -188,6 +203,11 @@ class Exchange:
             await ws.close()
 
 
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
 class _WebPeer:
     """A WebSocket with a send queue and its writer, so that nobody waits for a client."""
 
@@ -195,15 +215,16 @@ class _WebPeer:
         self,
         ws: web.WebSocketResponse,
         request: web.Request,
-        spawn: Callable[[Coroutine[Any, Any, Any]], object],
     ) -> None:
         self._ws = ws
         self._request = request
-        self._spawn = spawn
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._ended = False
         self.queued = 0
+        self.leaving = asyncio.Event()
+        self.goodbye: tuple[int, str] | None = None
+        """Code and reason with which the connection is closed, after ``leaving``."""
         self.down = asyncio.Event()
         """The connection was ended from this side."""
 
@@ -229,7 +250,8 @@ class _WebPeer:
 
     def close(self, code: int, reason: str) -> None:
         self._end()
-        self._spawn(self._ws.close(code=code, message=reason.encode()))
+        self.goodbye = code, reason
+        self.leaving.set()
 
     def _end(self) -> None:
         self._ended = True

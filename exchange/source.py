@@ -74,10 +74,6 @@ class Source(Protocol):
         """Whether clients that are slow are waited for."""
         ...
 
-    def start(self) -> None:
-        """Time begins."""
-        ...
-
     def stop(self) -> None:
         """Let go what is open."""
         ...

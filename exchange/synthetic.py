@@ -46,9 +46,6 @@ class Synthetic:
         event_ns = self._market.next_ns
         return min(event_ns, self._slots[0][0]) if self._slots else event_ns
 
-    def start(self) -> None:
-        return
-
     def stop(self) -> None:
         return
 

@@ -20,8 +20,8 @@ PUBLIC = {
     """,
     "bookreel.replay.server": "Limits ROUTES Route ServeError Server Settings make_app",
     "bookreel.exchange": """
-        FAULT_KINDS Exchange ExchangeConfig ExchangeError PortInUse TruthRecord UnknownFault UnknownSymbol
-        parse_faults read_truth
+        FAULT_KINDS Exchange ExchangeConfig ExchangeError NothingRecorded PortInUse Recording TruthRecord
+        UnknownFault UnknownSymbol parse_faults read_truth
     """,
     "bookreel.venues": "UnknownVenue Venue get names",
     "bookreel.storage": "",

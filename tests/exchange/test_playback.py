@@ -1,0 +1,535 @@
+"""An archive is played by the venue's own protocol: what a recorder makes of it is the archive again."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+import pytest
+
+from bookreel.exchange import Exchange, ExchangeConfig, NothingRecorded, Recording
+from bookreel.exchange.feeds import parse_topic
+from bookreel.exchange.playback import Playback
+from bookreel.exchange.recorded import BookImage, RecordedBook
+from bookreel.ingest.capture import Capture
+from bookreel.ingest.clock import SystemClock
+from bookreel.ingest.collector import Collector
+from bookreel.ingest.config import load_config
+from bookreel.replay import Archive, NoSuchSymbol
+from bookreel.storage.journal import Journal
+
+Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Any]]
+
+SYMBOLS: Final = ("btcusdt", "aidogeusdt")
+FEEDS: Final = (
+    *("mbp.5", "mbp.150", "mbp.400", "mbp.refresh.20", "depth.step0", "depth.step1"),
+    *("bbo", "trade.detail", "kline.1min", "kline.5min", "detail", "ticker"),
+)
+_OWN: Final = {"ts_recv", "pos", "epoch", "conn"}
+"""Columns that are the recorder's and not the venue's."""
+_WHERE: Final = {"book_snapshots": "source <> 'keyframe' AND (source = 'push' OR pos = epoch)"}
+"""Keyframes are made by the recorder's clock, and a book that is only compared is asked for at its own time."""
+
+
+async def record(
+    exchange: Exchange,
+    archive: Path,
+    during: Callable[[Collector], Awaitable[Any]],
+    feeds: tuple[str, ...] = FEEDS,
+    symbols: tuple[str, ...] = SYMBOLS,
+) -> None:
+    """Record an exchange while ``during`` runs."""
+    chosen = {
+        "archive": str(archive),
+        "symbols": list(symbols),
+        "feeds": list(feeds),
+        "seal": False,
+        "ws_url": exchange.ws_url,
+        "feed_url": exchange.feed_url,
+        "rest_url": exchange.rest_url,
+        "backoff_base_ms": 50,
+        "audit_interval_s": 0,
+    }
+    collector = Collector(load_config(None, chosen), rng=random.Random(7))
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(collector.run())
+        try:
+            await during(collector)
+        finally:
+            collector.stop("the test is over")
+
+
+def play(archive: Path, **more: Any) -> Exchange:
+    request_gap_s = more.pop("request_gap_s", 0.1)
+    recording = Recording(archive=archive, **{"speed": 10.0, **more})
+    return Exchange(ExchangeConfig(recording=recording, request_gap_s=request_gap_s))
+
+
+def again(source: Path, to: Path, symbols: tuple[str, ...], feeds: tuple[str, ...], **more: Any) -> Exchange:
+    """Record the replay of an archive to its end."""
+
+    async def main() -> Exchange:
+        async with play(source, wait_s=0.6, **more) as exchange:
+            await record(exchange, to, lambda _: exchange.ended(), feeds, symbols)
+            return exchange
+
+    return asyncio.run(main())
+
+
+def rows(path: Path, table: str) -> Counter[str]:
+    """The rows of a table, without what is the recorder's own."""
+    with Archive(path) as archive:
+        known = archive.sql(f"FROM {table} LIMIT 0").columns
+        names = [name for name in known if name not in _OWN]
+        if table == "instruments":
+            names.remove("ts_event")
+        columns = ", ".join(f'"{name}"' for name in names)
+        where = _WHERE.get(table, "true")
+        return Counter(map(str, archive.sql(f"SELECT {columns} FROM {table} WHERE {where}").fetchall()))
+
+
+_TABLES: Final = ("book_deltas", "book_snapshots", "bbo", "trades", "klines", "tickers")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some seconds of the synthetic exchange, with every kind of feed."""
+    path = tmp_path_factory.mktemp("recorded") / "archive"
+
+    async def main() -> None:
+        async with Exchange(ExchangeConfig(symbols=SYMBOLS, rate=60.0, seed=3)) as exchange:
+            await record(exchange, path, lambda _: asyncio.sleep(5))
+
+    asyncio.run(main())
+    return path
+
+
+@pytest.mark.parametrize("speed", [10.0, None])
+def test_recorded_again_it_is_the_same(recorded: Path, tmp_path: Path, speed: float | None) -> None:
+    again(recorded, tmp_path / "b", SYMBOLS, FEEDS, speed=speed)
+    for table in (*_TABLES, "instruments"):
+        before, after = rows(recorded, table), rows(tmp_path / "b", table)
+        assert before and before == after, (table, before - after, after - before)
+
+
+_FRAMES: Final = 4_000
+CAPTURES: Final = {
+    "huobi_ws_20210417": (("depth.step0", "trade.detail"), 292 + 73),
+    "mbp20_spot_20240808": (("mbp.20", "bbo", "trade.detail"), 7_445),
+}
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_real_frames_recorded_again_are_the_same(shared_data: Path, tmp_path: Path, name: str) -> None:
+    feeds, count = CAPTURES[name]
+    with gzip.open(shared_data / f"{name}.ndjson.gz", "rt") as file:
+        (tmp_path / "frames.ndjson").write_text("".join(islice(file, _FRAMES)))
+    capture(tmp_path / "frames.ndjson", tmp_path / "a")
+    with Archive(tmp_path / "a") as archive:
+        symbols = tuple(archive.symbols())
+    exchange = again(tmp_path / "a", tmp_path / "b", symbols, feeds, speed=None)
+    assert exchange.notes and "no reference data" in exchange.notes[0]
+    total = 0
+    for table in _TABLES:
+        before, after = rows(tmp_path / "a", table), rows(tmp_path / "b", table)
+        assert before == after, (table, (before - after).total(), (after - before).total())
+        total += before.total()
+    assert total == count
+
+
+def capture(file: Path, archive: Path) -> None:
+    """Import captured frames."""
+    with Journal.open(archive, "huobi", clock=SystemClock()) as journal:
+        for _ in Capture(file).write(journal):
+            pass
+
+
+# A small archive, made by hand
+
+T0: Final = 1_700_000_000
+"""Second of its first frame."""
+
+
+def push(symbol: str, feed: str, at: float, tick: dict[str, Any]) -> tuple[float, str]:
+    text = json.dumps({"ch": f"market.{symbol}.{feed}", "ts": int((T0 + at) * 1000), "tick": tick})
+    return at, text.replace(" ", "")
+
+
+def delta(
+    at: float, prev: int, seq: int, bids: list[Any], asks: list[Any] | None = None
+) -> tuple[float, str]:
+    tick = {"seqNum": seq, "prevSeqNum": prev, "bids": bids, "asks": asks or []}
+    return push("btcusdt", "mbp.150", at, tick)
+
+
+def image(at: float, seq: int, bids: list[Any], asks: list[Any]) -> tuple[float, str]:
+    data = {"seqNum": seq, "bids": bids, "asks": asks}
+    frame = {"id": "x", "status": "ok", "ts": int((T0 + at) * 1000), "rep": "market.btcusdt.mbp.150"}
+    return at, json.dumps(frame | {"data": data}).replace(" ", "")
+
+
+def trade(at: float, number: int) -> tuple[float, str]:
+    item = {"id": 10**24 + number, "ts": int((T0 + at) * 1000), "tradeId": number, "amount": 0.5}
+    tick = {"id": number, "ts": item["ts"], "data": [item | {"price": 100.25, "direction": "buy"}]}
+    return push("btcusdt", "trade.detail", at, tick)
+
+
+def bar(at: float, start: int, close: float) -> tuple[float, str]:
+    values = {"open": 100.0, "close": close, "low": 99.0, "high": 102.0, "amount": 2.0, "vol": 200.0}
+    return push("btcusdt", "kline.1min", at, {"id": start, **values, "count": 3})
+
+
+MINUTE: Final = T0 - T0 % 300
+SMALL: Final = [
+    delta(0.0, 99, 100, [[98.5, 1.0]]),
+    image(0.1, 100, [[99.5, 1.0], [99.0, 2.0]], [[101.5, 1.0]]),
+    delta(1.0, 100, 105, [[99.5, 0.0]], [[101.25, 3.0]]),
+    trade(1.5, 1),
+    bar(2.0, MINUTE, 100.5),
+    bar(2.5, MINUTE, 101.5),
+    trade(3.0, 2),
+    bar(3.5, MINUTE + 60, 101.75),
+    push(
+        "btcusdt",
+        "detail",
+        4.0,
+        {"id": 7, "version": 7, "open": 90.0, "high": 110.0, "low": 80.0}
+        | {"close": 100.25, "amount": 5.5, "vol": 550.0, "count": 12},
+    ),
+    push(
+        "btcusdt",
+        "bbo",
+        4.5,
+        {"seqId": 105, "ask": 101.25, "askSize": 3.0, "bid": 99.0, "bidSize": 2.0}
+        | {"quoteTime": (T0 + 4) * 1000, "symbol": "btcusdt"},
+    ),
+    # here is a hole: 106 to 109 never came
+    delta(10.0, 109, 110, [[98.0, 4.0]]),
+    image(10.2, 110, [[99.0, 2.0], [98.0, 4.0]], [[101.25, 3.0]]),
+    delta(11.0, 110, 111, [[99.25, 7.0]]),
+    push(
+        "btcusdt",
+        "depth.step0",
+        12.0,
+        {"bids": [[99.25, 7.0], [99.0, 2.0]], "asks": [[101.25, 3.0]]}
+        | {"version": 111, "ts": (T0 + 12) * 1000},
+    ),
+]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """An archive of some frames with a hole."""
+    lines = [json.dumps({"recv_ts": T0 + at, "raw": raw}) for at, raw in SMALL]
+    (tmp_path / "small.ndjson").write_text("\n".join(lines))
+    capture(tmp_path / "small.ndjson", tmp_path / "small")
+    return tmp_path / "small"
+
+
+def ns(at: float) -> int:
+    return round((T0 + at) * 1e9)
+
+
+class Projector:
+    """A playback whose time is the test's."""
+
+    def __init__(self, archive: Path, **more: Any) -> None:
+        self.now = 5 * 10**9
+        self.playback = Playback(Recording(archive=archive, **{"speed": 10.0, **more}), lambda: self.now)
+
+    def until(self, at: float, *topics: str) -> list[tuple[str, str | None]]:
+        """Open these topics, and let time pass to ``at`` of the recording: what was pushed of any that is open."""
+        playback = self.playback
+        for text in topics:
+            topic = parse_topic(text)
+            assert topic is not None and playback.refusal(topic) is None
+            playback.open(topic, self.now)
+        begun = list(playback.advance(self.now))  # the clock runs from here
+        seen = [(topic, frame and frame.text) for topic, frame in begun]
+        self.now += round((ns(at) - playback.venue_ns()) / 10)
+        while not playback.ended and (playback.next_ns <= self.now):
+            seen += [(topic, frame and frame.text) for topic, frame in playback.advance(self.now)]
+        return seen
+
+    def page(self) -> Any:
+        return self.playback.symbols["btcusdt"]
+
+    def ask(self, feed: str, first: int = 0, last: int = 2**40) -> Any:
+        topic = parse_topic(f"market.btcusdt.{feed}")
+        assert topic is not None
+        text = self.playback.feed(topic).reply(first, last)
+        return None if text is None else json.loads(text)
+
+    def book(self) -> tuple[int, list[Any], list[Any]] | None:
+        feed = self.playback.feed(MBP)
+        assert isinstance(feed, RecordedBook)
+        return feed.book()
+
+
+_MBP = parse_topic("market.btcusdt.mbp.150")
+assert _MBP is not None
+MBP: Final = _MBP
+
+
+@pytest.fixture
+def project(small: Path) -> Iterator[Callable[..., Projector]]:
+    made: list[Projector] = []
+
+    def make(**more: Any) -> Projector:
+        made.append(Projector(small, **more))
+        return made[-1]
+
+    yield make
+    for projector in made:
+        projector.playback.stop()
+
+
+def test_frames_come_at_their_time_with_their_text(project: Callable[..., Projector]) -> None:
+    projector = project()
+    texts = [(f"market.btcusdt.{feed}", raw) for feed, (_, raw) in zip(FEEDS_OF_SMALL, SMALL, strict=True)]
+    pushes = [item for item, (_, raw) in zip(texts, SMALL, strict=True) if raw.startswith('{"ch"')]
+    everything = {topic for topic, _ in pushes}
+    assert projector.until(1.4, *everything) == pushes[:2]
+    assert projector.until(4.2) == pushes[2:8]
+    assert projector.playback.venue_ns() == ns(4.2)
+    assert projector.until(60.0) == pushes[8:]
+    assert projector.playback.ended
+
+
+FEEDS_OF_SMALL: Final = (
+    *(
+        "mbp.150",
+        "mbp.150",
+        "mbp.150",
+        "trade.detail",
+        "kline.1min",
+        "kline.1min",
+        "trade.detail",
+        "kline.1min",
+    ),
+    *("detail", "bbo", "mbp.150", "mbp.150", "mbp.150", "depth.step0"),
+)
+
+
+def test_requests_are_answered_as_of_the_clock(project: Callable[..., Projector]) -> None:
+    projector = project()
+    projector.until(2.2)
+    assert [b["close"] for b in projector.ask("kline.1min")] == [100.5]
+    assert projector.ask("detail") is None
+    projector.until(3.2)
+    assert [b["close"] for b in projector.ask("kline.1min")] == [101.5]
+    assert [t["tradeId"] for t in projector.ask("trade.detail")] == [1, 2]
+    assert projector.ask("trade.detail")[0]["id"] == 10**24 + 1
+    projector.until(5.0)
+    assert [b["id"] for b in projector.ask("kline.1min")] == [MINUTE, MINUTE + 60]
+    assert [b["id"] for b in projector.ask("kline.1min", MINUTE + 1)] == [MINUTE + 60]
+    assert projector.ask("detail")["close"] == 100.25
+    page = projector.page()
+    assert [json.loads(b)["close"] for b in page.bars("5min", 0, 2**40, 10)] == [101.75]
+    assert json.loads(page.bars("5min", 0, 2**40, 10)[0])["count"] == 6
+    assert [json.loads(t)["data"][0]["trade-id"] for t in page.trades(5)] == [2, 1]
+    assert page.day() == (
+        7,
+        {"open": 90.0, "high": 110.0, "low": 80.0, "close": 100.25}
+        | {"amount": 5.5, "vol": 550.0, "count": 12},
+    )
+    assert page.best() == (99.0, 2.0, 101.25, 3.0)
+
+
+def test_a_book_is_given_inside_its_chain_only(project: Callable[..., Projector]) -> None:
+    projector = project()
+    feed = projector.playback.feed(MBP)
+    assert isinstance(feed, RecordedBook)
+    given: list[BookImage] = []
+    projector.until(0.05)
+    feed.ask(1, None, given.append)
+    assert not given, "the recorder has no book yet"
+    projector.until(0.5)
+    assert [image.seq for image in given] == [100]
+    projector.until(5.0)
+    assert projector.book() == (105, [(99.0, 2.0)], [(101.25, 3.0), (101.5, 1.0)])
+    assert json.loads(projector.page().depth(0, 1)) == (
+        {"bids": [[99.0, 2.0]], "asks": [[101.25, 3.0]], "version": 105, "ts": (T0 + 1) * 1000}
+    )
+    projector.until(10.1)
+    assert projector.book() is None and projector.page().depth(0, 5) is None
+    feed.ask(1, None, given.append)
+    feed.ask(1, None, given.append)
+    assert len(given) == 1
+    projector.until(10.5)
+    assert [image.seq for image in given] == [100, 110]
+    projector.until(12.5)
+    assert projector.book() == (111, [(99.25, 7.0), (99.0, 2.0), (98.0, 4.0)], [(101.25, 3.0)])
+    assert json.loads(projector.page().depth(0, 1))["bids"] == [[99.25, 7.0]]
+
+
+@pytest.mark.parametrize("at", [0.5, 3.1, 5.0, 10.1, 11.5])
+def test_begun_later_it_knows_what_it_would_know(
+    project: Callable[..., Projector], small: Path, at: float
+) -> None:
+    whole, later = project(), project(start=ns(at))
+    whole.until(at)
+    later.until(at)
+    with Archive(small) as archive:
+        book = archive.book("btcusdt", ns(at))
+    # Inside the hole nobody can say what the book was; whoever followed it goes on with the last one known.
+    assert later.book() == (whole.book() if book.valid else None)
+    for feed in ("kline.1min", "detail", "bbo", "depth.step0"):
+        assert later.ask(feed) == whole.ask(feed), feed
+    assert [t["tradeId"] for t in later.ask("trade.detail")] == [
+        t["tradeId"] for t in whole.ask("trade.detail")
+    ]
+    topics = {f"market.btcusdt.{feed}" for feed in FEEDS_OF_SMALL}
+    assert later.until(60.0, *topics) == whole.until(60.0, *topics)
+
+
+def test_a_hole_is_a_broken_chain_or_the_end_of_connections(project: Callable[..., Projector]) -> None:
+    broken = project().until(60.0, MBP.text)
+    chain = [json.loads(text or "")["tick"] for _, text in broken]
+    assert [(tick["prevSeqNum"], tick["seqNum"]) for tick in chain] == [
+        (99, 100),
+        (100, 105),
+        (109, 110),
+        (110, 111),
+    ]
+    ended = project(gaps="disconnect").until(60.0, MBP.text, "market.btcusdt.bbo")
+    assert [text for topic, text in ended if topic == MBP.text] == [
+        *(text for _, text in broken[:2]),
+        None,
+        *(text for _, text in broken[2:]),
+    ]
+    assert ended.index((MBP.text, None)) == 2, "where the hole begins, not where it ends"
+
+
+def test_time_stands_while_nobody_is_subscribed(project: Callable[..., Projector]) -> None:
+    projector = project(wait_s=1.0)
+    projector.now += 10**12
+    assert not list(projector.playback.advance(projector.now))
+    projector.playback.open(MBP, projector.now)
+    projector.now += 999_999_999
+    assert not list(projector.playback.advance(projector.now)) and projector.playback.venue_ns() == ns(0.0)
+    projector.now += 1
+    assert len(projector.until(1.4)) == 2
+    projector.playback.close(MBP)
+    stood = projector.playback.venue_ns()
+    projector.now += 10**12
+    assert not list(projector.playback.advance(projector.now)) and projector.playback.venue_ns() == stood
+    projector.playback.open(MBP, projector.now)
+    projector.now += 10**9
+    assert len(projector.until(10.1)) == 1
+
+
+def test_what_was_not_recorded_is_refused_in_the_venues_words(project: Callable[..., Projector]) -> None:
+    playback = project().playback
+    for text, why in (
+        ("market.btcusdt.mbp.150", None),
+        ("market.btcusdt.mbp.20", "invalid topic market.btcusdt.mbp.20"),
+        ("market.ethusdt.bbo", "invalid symbol ethusdt"),
+    ):
+        topic = parse_topic(text)
+        assert topic is not None and playback.refusal(topic) == why
+
+
+def test_without_reference_data_a_symbol_is_told_from_its_name(project: Callable[..., Projector]) -> None:
+    playback = project().playback
+    [entry] = map(json.loads, playback.reference())
+    assert entry == {
+        "base-currency": "btc",
+        "quote-currency": "usdt",
+        "price-precision": 2,
+        "amount-precision": 1,
+        "symbol-partition": "main",
+        "symbol": "btcusdt",
+        "state": "online",
+    }
+    assert list(playback.currencies()) == ["usdt", "btc"]
+    assert [note.startswith("the archive has no reference data of btcusdt") for note in playback.notes] == [
+        True
+    ]
+
+
+def test_an_archive_without_the_symbols_or_times_is_refused(small: Path) -> None:
+    with pytest.raises(NoSuchSymbol, match="did you mean btcusdt"):
+        Playback(Recording(archive=small, symbols=("btcusdx",)), lambda: 0)
+    with pytest.raises(NothingRecorded, match="nothing of these symbols and times"):
+        Playback(Recording(archive=small, start=ns(60.0)), lambda: 0)
+
+
+# Over sockets
+
+
+def test_a_client_is_served_as_by_the_venue(connect: Connect, small: Path) -> None:
+    """Sub, sync by a request, the last message after an ack, REST of the same moment, and a goodbye at the end."""
+
+    async def main() -> None:
+        async with play(small, wait_s=0.1) as ex, connect(ex.feed_url) as books, connect(ex.ws_url) as others:
+            assert (await books.sub(MBP.text))["status"] == "ok"
+            assert (await others.sub("market.btcusdt.trade.detail"))["subbed"].endswith("trade.detail")
+            await books.say(req=MBP.text, id="r")
+            answer = await books.wait(lambda f: f.get("rep"))
+            assert answer["id"] == "r" and answer["ts"] == (T0 * 1000) + 100
+            assert answer["data"]["seqNum"] == 100 and answer["data"]["bids"] == [[99.5, 1.0], [99.0, 2.0]]
+            await others.push("market.btcusdt.trade.detail")
+            await others.push("market.btcusdt.trade.detail")
+            await others.sub("market.btcusdt.trade.detail", 2)
+            resent = await others.push("market.btcusdt.trade.detail")
+            assert resent["tick"]["id"] == 2
+            async with aiohttp.ClientSession(ex.rest_url) as session:
+                async with session.get("/v1/common/timestamp") as page:
+                    assert T0 * 1000 < (await page.json())["data"] < (T0 + 12) * 1000
+                async with session.get(
+                    "/market/depth", params={"symbol": "btcusdt", "type": "step3"}
+                ) as page:
+                    refused = await page.json()
+                    assert (refused["status"], refused["err-msg"]) == ("error", "no data")
+            while await books.hear() is not None:
+                pass
+            assert books.closed == (1001, "the recording has ended")
+            assert [f["tick"]["seqNum"] for f in books.frames if "tick" in f] == [100, 105, 110, 111]
+            while await others.hear() is not None:
+                pass
+            await ex.ended()
+
+    asyncio.run(main())
+
+
+def test_a_hole_ends_connections_and_a_recorder_says_so(tmp_path: Path, small: Path) -> None:
+    again(
+        small, tmp_path / "b", ("btcusdt",), ("mbp.150", "bbo", "trade.detail"), gaps="disconnect", speed=4.0
+    )
+    with Archive(tmp_path / "b") as archive:
+        gaps = archive.sql("SELECT feed, cause, last_seq FROM gaps WHERE last_seq = 105").fetchall()
+        assert ("mbp.150", "disconnect", 105) in gaps
+
+
+def test_a_hole_breaks_the_chain_and_a_recorder_says_so(tmp_path: Path, small: Path) -> None:
+    again(small, tmp_path / "b", ("btcusdt",), ("mbp.150", "depth.step0"))
+    holes = []
+    for path in (small, tmp_path / "b"):
+        with Archive(path) as archive:
+            found = archive.sql("SELECT feed, cause, last_seq, next_seq FROM gaps WHERE next_seq IS NOT NULL")
+            holes.append(found.fetchall())
+    assert holes[0] == holes[1] == [("mbp.150", "seq_gap", 105, 110)]
+    for table in ("book_deltas", "book_snapshots"):
+        assert rows(small, table) == rows(tmp_path / "b", table)
+
+
+def test_faults_are_inflicted_on_what_is_played(tmp_path: Path, recorded: Path) -> None:
+    async def main() -> None:
+        async with play(recorded, wait_s=0.6, speed=2.0) as exchange:
+            exchange.inflict("lost_delta", "market.btcusdt.mbp.5")
+            await record(exchange, tmp_path / "b", lambda _: exchange.ended(), ("mbp.5",), ("btcusdt",))
+            assert exchange.inflicted == {"lost_delta": 1}
+
+    asyncio.run(main())
+    with Archive(tmp_path / "b") as archive:
+        assert ("seq_gap",) in archive.sql("SELECT cause FROM gaps").fetchall()
