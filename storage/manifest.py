@@ -22,6 +22,7 @@ from bookreel.storage.disk import Disk, OsDisk
 from bookreel.storage.errors import StorageError, UnknownFormat
 from bookreel.storage.layout import Layout
 from bookreel.storage.segment import Damage
+from bookreel.storage.turns import Step
 
 __all__ = [
     "MANIFEST_FORMAT",
@@ -99,6 +100,7 @@ class SegmentEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One sealed segment. ``ts_min`` and ``ts_max`` (receive times, ns) are None where it had no record, and
     ``last_pos`` is then below ``first_pos``. ``state``: path, relative to the archive, of the checkpoint after
     it; only the newest segment's is kept. ``counts`` as in :class:`bookreel.storage.normalize.Normalizer`.
+    ``steps``: where the clock was set back; None where the entry is of an older version.
     """
 
     format: int
@@ -113,6 +115,7 @@ class SegmentEntry(msgspec.Struct, frozen=True, kw_only=True):
     state_sha256: str
     counts: dict[str, int]
     damage: list[Damage]
+    steps: list[Step] | None = None
 
 
 class DayEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -134,6 +134,7 @@ class _Merger:
         self._lines = Lines(self._venue, LINES)
         self._segment = _Segment(1)
         self._counted: Counter[str] = Counter()
+        self._steps = 0
 
     def run(self, report: MergeReport, progress: Callable[[int, int], None] | None) -> None:
         """Read everything and write everything."""
@@ -211,7 +212,9 @@ class _Merger:
             state_sha256=sha256(state).hexdigest(),
             counts=dict(sorted((counts - self._counted).items())),
             damage=[],
+            steps=self._lines.steps[self._steps :],
         )
+        self._steps = len(self._lines.steps)
         self._counted = counts
         write_whole(self._disk, self._layout.manifest_entry(read.name), encode_entry(entry))
         for file in files:

@@ -35,6 +35,7 @@ from bookreel.storage.record import Kind, Record
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
 from bookreel.storage.streams import Stream, Streams, StreamState
+from bookreel.storage.turns import Step, Turns, turns_of
 from bookreel.venues.message import Reply, Venue
 
 __all__ = ["Lines"]
@@ -127,12 +128,20 @@ class Lines:
         self._gaps: list[defaultdict[_Key, list[Gap]]] = [defaultdict(list) for _ in names]
         self._firsts: list[dict[_Key, int]] = [{} for _ in names]
         self._unpacked = 0
+        self.steps: list[Step] = []
+        """Where the clock of either line was set back."""
+        self._begun: tuple[int, int] | tuple[()] = ()
 
     def feed(self, line: int, record: Record, pos: int) -> None:
         """Take a line's next record as record ``pos`` of the merged archive."""
         name = self._names[line]
         conn = f"{name}/{record.conn}" if record.conn else name
-        self._normalizers[line].feed(msgspec.structs.replace(record, pos=pos, conn=conn))
+        normalizer = self._normalizers[line]
+        normalizer.feed(msgspec.structs.replace(record, pos=pos, conn=conn))
+        if not self._begun and record.kind is not Kind.EVENT:
+            self._begun = (pos, record.ts_recv)
+        if steps := normalizer.take_steps():
+            self.steps += steps
         if record.kind is Kind.EVENT:
             self._settle(pos, record.ts_recv)
         self._unpacked += 1
@@ -237,14 +246,28 @@ class Lines:
             lives.append(Life(stream.first, self._firsts[line].get(key), self.gaps_of(line, key)))
         chain = self._chains.get(key)
         last: Gap | None = None
-        for gap in common_gaps(lives, () if chain is None else chain.runs):
+        holes = list(common_gaps(lives, () if chain is None else chain.runs))
+        for gap in holes:
             if gap.end is None:
                 last = gap
             else:
                 assert gap.repaired_by is not None, "something ended it"
                 self.counts["gaps"] += 1
                 self.rows.gap(gap, gap.repaired_by, gap.end)
-        return _state_after(lives, states, last, chain)
+        state = _state_after(lives, states, last, chain)
+        if self.steps and state.first is not None:
+            state.turns = self._turns(key, holes)
+            if last is not None and state.ended:
+                state.turns.end(last.start)
+        return state
+
+    def _turns(self, key: _Key, holes: Sequence[Gap]) -> Turns:
+        """The turns of a stream: an instant that either line passed twice is not one instant any more."""
+        turns = turns_of(self.steps, *self._begun)
+        for gap in holes:
+            if gap.end is not None and gap.repaired_by is not None:
+                turns.doubts += turns.until(gap.repaired_by).crossed(gap.start, gap.end)
+        return turns
 
 
 def _state_after(

@@ -2,14 +2,15 @@
 
 A sealed archive has no journal any more, but its table ``frames`` has every frame's text and ``sessions`` every
 event, each with its position, so that they make the same rows again. What they have not is the number of a line's
-connection, so no record has it here: a connection begins with its event ``connect``. Where the journal was damaged is
-in the manifest.
+connection, so no record has it here: a connection begins with its event ``connect``. Where the journal was damaged,
+and where the clock was set back, is in the manifest; the monotonic clock of a record here goes back where a frame was
+only written down late, and says nothing else.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from bookreel.storage.record import Direction, Kind, Record
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
+from bookreel.storage.steps import sealed_steps
 
 __all__ = ["Source"]
 
@@ -105,7 +107,8 @@ class Source:
             for entry, hole in self._with_holes()
             for damage in (*hole, *entry.damage)
         )
-        frames, events = _frames(contents), _events(contents)
+        steps = {step.pos for step in sealed_steps(self._manifest)}
+        frames, events = _monotonic(_frames(contents), steps), _events(contents)
         frame, event = next(frames, None), next(events, None)
         last = 0
         while frame is not None or event is not None:
@@ -143,6 +146,18 @@ def _frames(contents: Contents) -> Iterator[Record]:
                 # A frame whose text could not be had is kept as it was received.
                 form = Kind.COMPRESSED if text is None and raw.startswith(_GZIP) else Kind.TEXT
             yield Record(pos, ts_recv, 0, conn, 0, way, form, raw if text is None else text)
+
+
+def _monotonic(frames: Iterator[Record], steps: Collection[int]) -> Iterator[Record]:
+    """Frames with a clock that goes back where they are late; it does not where the wall clock was set back."""
+    now = late = 0
+    for frame in frames:
+        if frame.direction is Direction.IN:
+            if frame.ts_recv < now and frame.pos not in steps:
+                late -= 1
+                frame = msgspec.structs.replace(frame, mono=late)
+            now = frame.ts_recv
+        yield frame
 
 
 def _events(contents: Contents) -> Iterator[Record]:

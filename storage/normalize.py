@@ -11,7 +11,7 @@ chain of a sequenced book; :mod:`bookreel.storage.columns` holds the rows; here 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
 from bookreel.storage.shedding import SHED_CAUSES, seq_of
 from bookreel.storage.streams import STREAMS_MAX, Run, Stream, Streams, StreamState
+from bookreel.storage.turns import Step, Turns
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
     Ack,
@@ -67,7 +68,9 @@ class BadState(StorageError):
 
 
 class _State(msgspec.Struct):
-    """A checkpoint. ``instruments``: digest of the raw object and UTC day of the last row, by symbol."""
+    """A checkpoint. ``instruments``: digest of the raw object and UTC day of the last row, by symbol. ``clocked``: it
+    knows where the clock was set back.
+    """
 
     version: int
     venue: str
@@ -81,6 +84,9 @@ class _State(msgspec.Struct):
     instruments: dict[str, tuple[bytes, int]]
     now: int = 0
     mono: int = 0
+    ended: int = 0
+    before: Turns | None = None
+    clocked: bool = False
 
 
 class Recent:
@@ -135,11 +141,19 @@ class Normalizer:
         """Position of the newest record, 0 before the first."""
         return self._last_pos
 
-    def forget(self, ts_good: int) -> None:
+    def forget(self, ts_good: int, turns: Turns) -> None:
         """Say that what was before the first record is not known, although it was recorded until ``ts_good``
-        (receive time, ns): the checkpoint is lost. Each stream then begins with a ``corrupt`` hole from there.
+        (receive time, ns) in these turns: the checkpoint is lost. Each stream then begins with a ``corrupt`` hole
+        from there.
         """
         self._streams.forgotten = ts_good
+        self._streams.before = turns.copy()
+        self._streams.before.end(ts_good)
+
+    def take_steps(self) -> list[Step]:
+        """Where the clock was set back since the last call."""
+        steps, self._streams.steps = self._streams.steps, []
+        return steps
 
     def feed(self, record: Record) -> None:
         """Take the next record. One whose position was seen before is a second copy and is passed over."""
@@ -196,6 +210,9 @@ class Normalizer:
                 forgotten=self._streams.forgotten,
                 now=self._streams.now,
                 mono=self._streams.mono,
+                ended=self._streams.ended,
+                before=self._streams.before,
+                clocked=True,
                 lines=lines,
                 streams=streams,
                 trades={symbol: recent.ids() for symbol, recent in self._trades.items()},
@@ -211,8 +228,11 @@ class Normalizer:
         *,
         tables: Collection[str] | None = None,
         symbols: Collection[str] | None = None,
+        turns: Callable[[], Turns] | None = None,
     ) -> Normalizer:
-        """Go on from a checkpoint. Raises :class:`BadState`."""
+        """Go on from a checkpoint. ``turns`` is asked for those of what was sealed, should the checkpoint be so old
+        that it knows of none. Raises :class:`BadState`.
+        """
         try:
             saved = msgspec.msgpack.decode(state, type=_State)
         except msgspec.MsgspecError as error:
@@ -228,7 +248,11 @@ class Normalizer:
         self._streams.forgotten = saved.forgotten
         self._streams.now = saved.now
         self._streams.mono = saved.mono
+        self._streams.ended = saved.ended
+        self._streams.before = saved.before
         self._streams.restore(saved.lines, saved.streams)
+        if not saved.clocked and turns is not None:
+            self._streams.turned(turns())
         self._trades = {symbol: Recent(ids) for symbol, ids in saved.trades.items()}
         self._instruments = saved.instruments
         return self

@@ -38,13 +38,15 @@ from bookreel import venues
 from bookreel.storage.continuity import hole_before, of_entry
 from bookreel.storage.digests import footer_bytes
 from bookreel.storage.disk import Disk, OsDisk, is_full, write_whole
-from bookreel.storage.errors import StorageError
+from bookreel.storage.errors import CorruptFile, StorageError
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import Layout, read_meta
 from bookreel.storage.manifest import MANIFEST_FORMAT, FileEntry, Manifest, SegmentEntry, encode_entry
 from bookreel.storage.normalize import BadState, Normalizer
 from bookreel.storage.parquet import parts
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
+from bookreel.storage.steps import sealed_turns, unknown_turns
+from bookreel.storage.turns import Turns
 from bookreel.venues.message import Venue
 
 __all__ = ["SealReport", "SealRunning", "seal", "write_files"]
@@ -274,6 +276,7 @@ class _Sealer:
             state_sha256=sha256(state).hexdigest(),
             counts={name: count for name, count in sorted(counts.items()) if count},
             damage=read.damage,
+            steps=normalizer.take_steps(),
         )
         self._look_for_stop()
         # From here on they may be the entry's, also if it cannot be said to be durable.
@@ -319,15 +322,22 @@ class _Sealer:
             state = self._read(self._archive / newest.state)
             if sha256(state).hexdigest() != newest.state_sha256:
                 raise BadState("its digest is not that of the manifest")
-            return Normalizer.restore(self._venue, state)
+            return Normalizer.restore(self._venue, state, turns=self._turns)
         except (FileNotFoundError, BadState) as error:
             _log.error("%s; going on without it, streams begin with a gap", error)
         self._forgotten = True
         normalizer = Normalizer(self._venue)
         known = [entry.ts_max for entry in self._manifest.segments if entry.ts_max is not None]
         if known:
-            normalizer.forget(known[-1])
+            normalizer.forget(known[-1], self._turns())
         return normalizer
+
+    def _turns(self) -> Turns:
+        try:
+            return sealed_turns(self._manifest)
+        except CorruptFile as error:
+            _log.error("%s; no instant of what is sealed is called valid", error)
+            return unknown_turns(self._manifest)
 
     def _clear(self, segment: Segment) -> None:
         """Remove what the manifest makes superfluous: every checkpoint but the newest, and then the segment. As

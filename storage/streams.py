@@ -54,7 +54,7 @@ from bookreel.book.model import Cause, Gap
 from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
 from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, LineState, Pace
 from bookreel.storage.shedding import SHED_CAUSES
-from bookreel.storage.turns import Span, Turn, Turns, overlaps
+from bookreel.storage.turns import Span, Step, Turn, Turns, overlaps
 from bookreel.venues.message import Topic
 
 __all__ = ["STREAMS_MAX", "Run", "Stream", "StreamState", "Streams"]
@@ -196,12 +196,23 @@ class Streams:
         self.forgotten: int | None = None
         """Set where the state before the journal's first record is lost: its last receive time (ns). Each stream then
         begins with a ``corrupt`` hole."""
+        self.before: Turns | None = None
+        """Set with :attr:`forgotten`: the turns of all that was sealed until then, whichever streams were in them."""
         self.now = self.mono = 0
         """When the newest frame of this life of the recorder was received, by both of its clocks, ns."""
+        self.ended = 0
+        """:attr:`now` of the life before, until the first frame of this one; 0: there was none."""
+        self.steps: list[Step] = []
+        """Where the clock was set back, for whoever seals to take."""
 
     def received(self, pos: int, ts_recv: int, mono: int) -> None:
         """The next frame. Only the wall clock is ever set back; what is older by both was only written down late."""
+        if self.ended:
+            if ts_recv < self.ended:
+                self.steps.append(Step(pos, self.ended, ts_recv))
+            self.ended = 0
         if ts_recv < self.now and mono >= self.mono:
+            self.steps.append(Step(pos, self.now, ts_recv))
             for stream in self._streams.values():
                 stream.turns.set_back(pos, self.now, ts_recv)
                 if stream.line is not None and stream.first is not None:
@@ -247,6 +258,7 @@ class Streams:
                 self._leave(stream, cause, stream.pace.last_ts)
             stream.turns.end(self.now)
         self._lines.clear()
+        self.ended = self.now or self.ended
         self.now = self.mono = 0
 
     # Subscriptions
@@ -257,6 +269,8 @@ class Streams:
         stream = self._streams.get(key)
         if stream is None:
             stream = Stream(topic, wanted=self._wanted(topic.symbol) and len(self._streams) < STREAMS_MAX)
+            if self.before is not None:
+                stream.turns = self.before.copy()
             if len(self._streams) < STREAMS_MAX:
                 self._streams[key] = stream
         return stream
@@ -488,6 +502,14 @@ class Streams:
             stream.lost = kept.lost
             if kept.sync is not None:
                 stream.sync = BookSync.restore(kept.sync)
+
+    def turned(self, turns: Turns) -> None:
+        """The checkpoint is of a version that knew nothing of turns: those of the journal are each stream's."""
+        for stream in self._streams.values():
+            if stream.first is not None and not stream.turns.turns:
+                stream.turns = turns.copy()
+                if stream.line is None and stream.hole is not None:
+                    stream.turns.end(stream.hole.start)
 
     # Steps of the above
 

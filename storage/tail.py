@@ -12,7 +12,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,8 @@ from bookreel.storage.manifest import Manifest, SegmentEntry
 from bookreel.storage.normalize import BadState, Normalizer
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
+from bookreel.storage.steps import sealed_turns
+from bookreel.storage.turns import Turns, overlaps
 
 __all__ = ["Tail"]
 
@@ -139,14 +141,20 @@ class Tail:
         self._lost = "it is gone, or its digest is wrong"
         try:
             if state is not None:
-                self._normalizer = Normalizer.restore(self._venue, state, tables=self._tables)
+                self._normalizer = Normalizer.restore(
+                    self._venue, state, tables=self._tables, turns=self._sealed_turns
+                )
                 self._lost = None
                 return
         except BadState as error:
             self._lost = error.reason
         # As the sealer does: every stream goes on after a hole, and what is sealed stays readable.
         if self._last_ts is not None:
-            self._normalizer.forget(self._last_ts)
+            self._normalizer.forget(self._last_ts, self._sealed_turns())
+
+    def _sealed_turns(self) -> Turns:
+        assert self._manifest is not None, "something is sealed"
+        return sealed_turns(self._manifest)
 
     def _forget_sealed(self, manifest: Manifest) -> None:
         """The newest sealed segments were read to their end here: only their rows are of no use any more."""
@@ -209,7 +217,7 @@ class Tail:
             streams.append(Stream(run.symbol, run.feed, run.first, until, turns, run.doubts))
         files = {table: manifest.files(table) for table in TABLES}
         if self._lost is not None:
-            streams = _joined(sealed_streams(self._root, files), streams)
+            streams = _joined(_turned(sealed_streams(self._root, files), self._sealed_turns()), streams)
         return Contents(
             root=self._root,
             venue=self._venue.name,
@@ -221,6 +229,14 @@ class Tail:
             sealed_pos=manifest.last_pos,
             last_pos=max(manifest.last_pos, self._normalizer.last_pos),
         )
+
+
+def _turned(streams: Iterable[Stream], turns: Turns) -> Iterator[Stream]:
+    """Streams of which only their rows are known: each may have been there in every turn."""
+    several = tuple(turns.turns) if len(turns.turns) > 1 else ()
+    doubts = (*turns.doubts, *overlaps(several))
+    for stream in streams:
+        yield msgspec.structs.replace(stream, turns=several, doubts=doubts)
 
 
 def _joined(older: Iterable[Stream], newer: Iterable[Stream]) -> list[Stream]:

@@ -8,13 +8,13 @@ it in the journal; of an instant that lies in several it is said that it is not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["TURNS_MAX", "Span", "Turn", "Turns", "overlaps", "turn_at"]
+__all__ = ["TURNS_MAX", "Span", "Step", "Turn", "Turns", "overlaps", "turn_at", "turns_of"]
 
 TURNS_MAX: Final = 64
 """Turns of one stream that are told apart. Of more, the oldest become one in which nothing is promised."""
@@ -23,6 +23,14 @@ _EVER: Final = (1 << 63) - 1
 
 Span: TypeAlias = tuple[int, int]
 """First and last instant, ns."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The clock was set back, from ``before`` to ``after`` (receive times of frames, ns), at record ``pos``."""
+
+    pos: int
+    before: int
+    after: int
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -74,6 +82,14 @@ class Turns(msgspec.Struct):
             self.end(before)
             self._turn(pos, after)
 
+    def copy(self) -> Turns:
+        """The same, to go on from."""
+        return Turns([*self.turns], [*self.doubts])
+
+    def until(self, pos: int) -> Turns:
+        """Those that had begun at record ``pos``."""
+        return Turns([turn for turn in self.turns if turn.pos <= pos])
+
     def crossed(self, start: int, end: int = _EVER) -> list[Span]:
         """Instants inside a hole from ``start`` to ``end`` (ns) that ends in the newest turn, if it began before."""
         older = [at for at, turn in enumerate(self.turns[:-1]) if turn.holds(start)]
@@ -92,6 +108,15 @@ class Turns(msgspec.Struct):
             self.turns[:2] = [both]
             kept = [span for span in self.doubts if not (both.since <= span[0] and span[1] <= both.end)]
             self.doubts = [(both.since, both.end), *kept]
+
+
+def turns_of(steps: Iterable[Step], pos: int, since: int) -> Turns:
+    """The turns of a journal that begins with record ``pos`` at ``since`` (ns). The last one goes on."""
+    turns = Turns()
+    turns.begin(pos, since)
+    for step in steps:
+        turns.set_back(step.pos, step.before, step.after)
+    return turns
 
 
 def overlaps(turns: Sequence[Turn]) -> list[Span]:
