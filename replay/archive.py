@@ -137,6 +137,16 @@ class Archive:
         step = None if every is None else to_interval(every)
         return self._steady(lambda: book_rows(self._question(symbol, feed), since, until, step, depth))
 
+    def book_feeds(self, symbol: str) -> list[str]:
+        """The feeds of the symbol that a book can be had of, the one to be preferred first."""
+
+        def known() -> list[str]:
+            contents = self._tail.look(_BOOK_TABLES)
+            self._known(contents, symbol)
+            return _book_feeds(contents, symbol)
+
+        return self._steady(known)
+
     def bbo(self, symbol: str, start: Time, end: Time, feed: str | None = None) -> pa.Table:
         """The best bid and offer after each change of the book, columns as in
         :data:`bookreel.replay.asof.BBO`.
@@ -166,7 +176,7 @@ class Archive:
 
         Raises NoSuchSymbol, NoSuchTable, BadTime, BadToken.
         """
-        source = self._source(symbols, tables, feeds, start, end)
+        source = self.source(symbols, tables, feeds, start, end)
         place = source.place(after)
         pages = source.pages(self._scanner, self._tail, EventForm(numbers), place, follow=follow)
         return Events(pages, source.tokens, sleep)
@@ -186,7 +196,7 @@ class Archive:
         """The rows of :meth:`events` as Arrow tables, a piece of the journal at a time. The arguments are the same;
         ``after`` is the token of a batch, or one that stands between two records.
         """
-        source = self._source(symbols, tables, feeds, start, end)
+        source = self.source(symbols, tables, feeds, start, end)
         return read_batches(
             source, self._scanner, self._tail, source.place(after), follow=follow, sleep=sleep
         )
@@ -212,7 +222,7 @@ class Archive:
 
         ``clock`` and ``sleep`` are in seconds; ``offload`` runs a blocking call beside the event loop.
         """
-        source = self._source(symbols, tables, feeds, start, end)
+        source = self.source(symbols, tables, feeds, start, end)
         return Stream(
             source,
             EventForm(numbers),
@@ -241,7 +251,7 @@ class Archive:
         offload: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> LineStream:
         """:meth:`stream` as NDJSON, in chunks of whole lines, by default as fast as possible."""
-        source = self._source(symbols, tables, feeds, start, end)
+        source = self.source(symbols, tables, feeds, start, end)
         return LineStream(
             source,
             LineForm(numbers),
@@ -271,7 +281,7 @@ class Archive:
         ``{"stream":"a",...``. What more than one of them wants comes once for each, in the order of ``streams``.
         """
         sources = {
-            name: self._source(choice.symbols, choice.tables, choice.feeds, start, end)
+            name: self.source(choice.symbols, choice.tables, choice.feeds, start, end)
             for name, choice in streams.items()
         }
         merged = Merged(sources)
@@ -286,10 +296,10 @@ class Archive:
             offload=offload,
         )
 
-    def _source(
+    def source(
         self, symbols: Names, tables: Names, feeds: Names, start: Time | None, end: Time | None
     ) -> Source:
-        """Raises NoSuchTable, BadTime, NoSuchSymbol."""
+        """What the methods above read from. Raises NoSuchTable, BadTime, NoSuchSymbol."""
         selection = Selection(
             tables=Selection.order(EVENT_TABLES if tables is None else _names(tables)),
             symbols=None if symbols is None else frozenset(_names(symbols)),
@@ -319,7 +329,7 @@ class Archive:
             for stream in contents.streams
             if stream.symbol == symbol and book_depth(stream.feed) is not None
         }
-        best_first = sorted(streams, key=lambda name: book_depth(name) or 0, reverse=True)
+        best_first = _book_feeds(contents, symbol)
         chosen = feed if feed is not None else next(iter(best_first), None)
         if chosen is None or chosen not in streams:
             raise NoSuchFeed(symbol, feed, best_first)
@@ -344,6 +354,11 @@ class Archive:
                 found = self._gaps[entry.path] = [gap for piece in pieces for gap in _to_gaps(piece)]
             yield from found
         yield from _to_gaps(contents.tail["gaps"])
+
+
+def _book_feeds(contents: Contents, symbol: str) -> list[str]:
+    feeds = {stream.feed for stream in contents.streams if stream.symbol == symbol}
+    return sorted(filter(book_depth, feeds), key=lambda name: (book_depth(name) or 0, name), reverse=True)
 
 
 def _names(given: Collection[str] | str) -> tuple[str, ...]:

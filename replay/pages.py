@@ -132,7 +132,7 @@ class Pages(Generic[_T]):
                 return self._close()
             items, order, ts = self._form.make(window.rows, sweep)
             first = 0
-            if order[0] == place.pos:
+            if len(order) and order[0] == place.pos:
                 first = min(place.given, bisect_left(order, place.pos + 1))
             place = self.place = Place(window.upto, start=place.start)
             if first < len(order):

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
-from bookreel.replay.server import data, replay, status
+from bookreel.replay.server import data, replay, status, tardis
 from bookreel.replay.server.auth import LOOPBACK, Guard
 from bookreel.replay.server.errors import (
     BadRequest,
@@ -37,7 +37,7 @@ __all__ = ["ROUTES", "make_app"]
 
 _Next: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES, *data.ROUTES, *replay.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES, *data.ROUTES, *replay.ROUTES, *tardis.ROUTES)
 """Everything that is answered on the first port; further tables are added here."""
 
 _ORIGIN: Final[Any] = web.RequestKey("ORIGIN", str)

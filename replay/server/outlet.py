@@ -7,15 +7,25 @@ that takes nothing at all for a while is given up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from io import RawIOBase
-from typing import Any, Final, Protocol
+from itertools import islice
+from typing import Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
 from aiohttp import web
 from isal import isal_zlib
 
-__all__ = ["ENCODERS", "Encoder", "SlowReader", "encoder_for", "patiently"]
+__all__ = ["ENCODERS", "Beside", "Encoder", "SlowReader", "encoder_for", "held", "patiently", "send_body"]
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+_OFFLOAD_BYTES: Final = 65_536
+"""What is encoded in a thread: below it the way there and back takes longer."""
 
 _GZIP_WINDOW: Final = 31
 _GZIP_LEVEL: Final = 1
@@ -25,21 +35,90 @@ class SlowReader(Exception):
     """The client took nothing for the time that it is given."""
 
 
+def held(transport: asyncio.Transport | None) -> int:
+    """Bytes that wait for the client to read."""
+    return 0 if transport is None else transport.get_write_buffer_size()
+
+
 async def patiently(
-    sending: Coroutine[Any, Any, None], transport: asyncio.Transport | None, patience_s: float
+    sending: Coroutine[Any, Any, None], measure: Callable[[], object], patience_s: float
 ) -> None:
-    """Send as long as the client takes anything: raises SlowReader where ``patience_s`` pass without."""
+    """Send as long as the client takes anything, which ``measure`` shows by changing: raises SlowReader where
+    ``patience_s`` pass without.
+    """
     task = asyncio.ensure_future(sending)
     try:
-        waiting = None
+        before: object = None
         while not (await asyncio.wait({task}, timeout=patience_s))[0]:
-            left = 0 if transport is None else transport.get_write_buffer_size()
-            if waiting is not None and left >= waiting:
+            now = measure()
+            if now == before:
                 raise SlowReader
-            waiting = left
+            before = now
         task.result()
     finally:
         task.cancel()
+
+
+class Beside(AsyncIterator[_T]):
+    """What a generator that blocks gives, all of it made in threads."""
+
+    def __init__(self, pieces: Generator[_T, None, None]) -> None:
+        self._pieces = pieces
+        self._busy = threading.Lock()
+
+    async def __anext__(self) -> _T:
+        found = await asyncio.to_thread(self._next)
+        if not found:
+            raise StopAsyncIteration
+        return found[0]
+
+    async def aclose(self) -> None:
+        """Let go what it holds; what is being made is waited for beside the loop."""
+        await asyncio.shield(asyncio.to_thread(self._close))
+
+    def _next(self) -> list[_T]:
+        with self._busy:
+            return list(islice(self._pieces, 1))
+
+    def _close(self) -> None:
+        with self._busy:
+            self._pieces.close()
+
+
+async def send_body(
+    request: web.Request,
+    pieces: AsyncIterator[bytes | memoryview],
+    headers: Mapping[str, str],
+    encoder: Encoder | None,
+    patience_s: float,
+) -> web.StreamResponse:
+    """Answer with all of the pieces, at the pace at which the client reads; who takes nothing is disconnected."""
+    response = web.StreamResponse(headers=headers)
+    if encoder is not None:
+        response.headers["Content-Encoding"] = encoder.name
+        response.headers["Vary"] = "Accept-Encoding"
+    transport = request.transport
+
+    async def send(piece: bytes | memoryview) -> None:
+        await patiently(response.write(piece), lambda: held(transport), patience_s)
+
+    try:
+        await response.prepare(request)
+        async for piece in pieces:
+            if encoder is None:
+                await send(piece)
+            elif len(piece) < _OFFLOAD_BYTES:
+                await send(encoder.encode(piece))
+            else:
+                await send(await asyncio.to_thread(encoder.encode, piece))
+        if encoder is not None:
+            await send(encoder.finish())
+        await response.write_eof()
+    except SlowReader:
+        _log.warning("%s takes nothing, and is disconnected", request.remote)
+        if transport is not None:
+            transport.abort()
+    return response
 
 
 class Encoder(Protocol):

@@ -20,7 +20,7 @@ from bookreel.replay import LineStream, ReplayError
 from bookreel.replay.server.choices import Choices
 from bookreel.replay.server.errors import ServeError, translate
 from bookreel.replay.server.limits import Limits
-from bookreel.replay.server.outlet import SlowReader, patiently
+from bookreel.replay.server.outlet import SlowReader, held, patiently
 from bookreel.storage.errors import StorageError
 
 __all__ = ["Player"]
@@ -217,7 +217,7 @@ class Player:
 
     async def _send(self, text: bytes) -> None:
         sending = self._socket.send_frame(text, WSMsgType.TEXT)
-        await patiently(sending, self._request.transport, self._limits.reader_s)
+        await patiently(sending, lambda: held(self._request.transport), self._limits.reader_s)
 
     async def _close(self, code: int, reason: str) -> None:
         try:

@@ -1,0 +1,203 @@
+"""tardis-machine's interface: its clients read what was recorded here as they read its own.
+
+``/replay``, ``/replay-normalized`` and their WebSockets are those of tardis-machine; ``/v1/data-feeds/huobi`` is what
+it, and the clients that do without it, fetch from tardis's own service. All of it comes as fast as the client reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from bookreel.replay import ReplayError
+from bookreel.replay.server import parameters
+from bookreel.replay.server.keys import ARCHIVE, SETTINGS
+from bookreel.replay.server.outlet import ENCODERS, Beside, encoder_for, send_body
+from bookreel.replay.server.parameters import Values
+from bookreel.replay.server.routes import Route
+from bookreel.replay.server.tardis_normal import normalised
+from bookreel.replay.server.tardis_options import (
+    EXCHANGE,
+    OPTIONS,
+    Channel,
+    NormalOptions,
+    RawOptions,
+    Span,
+    decode,
+    span,
+)
+from bookreel.replay.server.tardis_sockets import replay_normalised_socket, replay_socket
+from bookreel.replay.server.tardis_tape import in_chunks, open_tape
+from bookreel.storage.errors import StorageError
+
+__all__ = ["JSON_STREAM", "ROUTES"]
+
+JSON_STREAM: Final = "application/x-json-stream"
+_PLAIN_TEXT: Final = "text/plain"
+
+_CHUNK_BYTES: Final = 65_536
+_MINUTE_NS: Final = 60_000_000_000
+_MINUTES_MAX: Final = 600_000
+
+
+async def _replay(request: web.Request, values: Values) -> web.StreamResponse:
+    settings = request.app[SETTINGS]
+    options: RawOptions = decode(values["options"], RawOptions)
+    wanted = span(options.exchange, options.start, options.end, settings.limits)
+
+    def read() -> Generator[bytes | memoryview, None, None]:
+        disconnects = bool(options.with_disconnects)
+        yield from in_chunks(
+            *open_tape(
+                request.app[ARCHIVE], "machine", options.filters or None, wanted, disconnects=disconnects
+            )
+        )
+
+    return await _answer(request, read, JSON_STREAM)
+
+
+async def _normalised(request: web.Request, values: Values) -> web.StreamResponse:
+    settings = request.app[SETTINGS]
+    given = decode(values["options"], NormalOptions | list[NormalOptions])
+    several: list[NormalOptions] = given if isinstance(given, list) else [given]
+    wanted = [(one, span(one.exchange, one.start, one.end, settings.limits)) for one in several]
+
+    def read() -> Generator[bytes | memoryview, None, None]:
+        encoder, buffer = msgspec.json.Encoder(), bytearray()
+        for value in normalised(request.app[ARCHIVE], wanted):
+            encoder.encode_into(value, buffer, len(buffer))
+            buffer += b"\n"
+            if len(buffer) >= _CHUNK_BYTES:
+                yield bytes(buffer)
+                buffer.clear()
+        if buffer:
+            yield bytes(buffer)
+
+    return await _answer(request, read, JSON_STREAM)
+
+
+async def _feed(request: web.Request, values: Values) -> web.StreamResponse:
+    """Some minutes of tardis's own data feed."""
+    settings = request.app[SETTINGS]
+    size: int = values["sliceSize"]
+    start = values["from"] + values["offset"] * _MINUTE_NS
+    channels: list[Channel] | None = None
+    if values["filters"] is not None:
+        channels = decode(values["filters"], list[Channel])
+    minutes = Span(start, start + size * _MINUTE_NS)
+    settings.limits.check_range(minutes.start, minutes.end)
+
+    def read() -> Generator[bytes | memoryview, None, None]:
+        tape = open_tape(request.app[ARCHIVE], "feed", channels or None, minutes, disconnects=True)
+        yield from in_chunks(*tape)
+
+    headers = {"x-slice-size": str(size), "x-suggested-slice-size": str(size)}
+    return await _answer(request, read, _PLAIN_TEXT, headers, always_encoded=True)
+
+
+async def _answer(
+    request: web.Request,
+    read: Callable[[], Generator[bytes | memoryview, None, None]],
+    content_type: str,
+    headers: dict[str, str] | None = None,
+    *,
+    always_encoded: bool = False,
+) -> web.StreamResponse:
+    """What is read, as it is made. What is wrong with it from the beginning has a status of its own; what fails later
+    cuts the answer off, so that nobody takes it for the whole.
+    """
+    pieces = Beside(read())
+    try:
+        first = await anext(pieces, b"")
+        encoder = encoder_for(request)
+        if encoder is None and always_encoded:
+            # These clients keep the body as it comes, under the name of a gzip file.
+            encoder = ENCODERS["gzip"]()
+
+        async def body() -> AsyncIterator[bytes | memoryview]:
+            if first:
+                yield first
+            async for piece in pieces:
+                yield piece
+
+        all_headers = {"Content-Type": content_type, "Cache-Control": "no-store", **(headers or {})}
+        patience_s = request.app[SETTINGS].limits.reader_s
+        try:
+            return await send_body(request, body(), all_headers, encoder, patience_s)
+        except (ReplayError, StorageError):
+            if request.transport is not None:
+                request.transport.abort()
+            raise
+    finally:
+        await pieces.aclose()
+
+
+_FEED_PARAMETERS: Final = (
+    parameters.time("from", "The beginning.", required=True),
+    parameters.whole("offset", "Minutes after it.", 0, _MINUTES_MAX, default=0, example="0"),
+    parameters.whole("sliceSize", "How many minutes.", 1, 1440, default=1, example="1"),
+    parameters.text(
+        "filters",
+        "Channels and symbols as JSON.",
+        8_000,
+        example='[{"channel":"trade","symbols":["btcusdt"]}]',
+    ),
+)
+
+_SOCKET_PARAMETERS: Final = (
+    parameters.name("exchange", "Only huobi.", example=EXCHANGE, required=True),
+    parameters.text("from", "Receive time, inclusive.", 64, example="2026-11-20", required=True),
+    parameters.text("to", "Receive time, exclusive.", 64, example="2026-11-21", required=True),
+    parameters.text("session", "Connections of one session are merged in one order.", 128, example="mine"),
+)
+
+ROUTES: Final = (
+    Route(
+        path="/replay",
+        handler=_replay,
+        about="As tardis-machine: frames as they were received; an empty line is a disconnect.",
+        answers={JSON_STREAM: None},
+        parameters=(OPTIONS,),
+        errors=(400, 404),
+        stream=True,
+    ),
+    Route(
+        path="/replay-normalized",
+        handler=_normalised,
+        about="As tardis-machine: trades, book changes and what is computed from them.",
+        answers={JSON_STREAM: None},
+        parameters=(OPTIONS,),
+        errors=(400, 404),
+        stream=True,
+    ),
+    Route(
+        path=f"/v1/data-feeds/{EXCHANGE}",
+        handler=_feed,
+        about="As tardis's own service: minutes of frames, always compressed.",
+        answers={_PLAIN_TEXT: None},
+        parameters=_FEED_PARAMETERS,
+        errors=(400, 404),
+        stream=True,
+    ),
+    Route(
+        path="/ws-replay",
+        handler=replay_socket,
+        about="As tardis-machine, a WebSocket: the venue's own messages after its own subscribe messages.",
+        answers={},
+        parameters=_SOCKET_PARAMETERS,
+        errors=(400,),
+        stream=True,
+    ),
+    Route(
+        path="/ws-replay-normalized",
+        handler=replay_normalised_socket,
+        about="As tardis-machine, a WebSocket: the messages of /replay-normalized.",
+        answers={},
+        parameters=(OPTIONS,),
+        errors=(400,),
+        stream=True,
+    ),
+)

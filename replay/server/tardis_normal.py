@@ -1,0 +1,211 @@
+"""What was recorded as tardis-machine's normalised messages: trades, book changes, and what is computed from them.
+
+Books are better founded here than a mapper can know them: a snapshot begins every run of deltas that chain, and after
+a gap there is a new one. Where the range begins inside of a run, the book of that instant comes first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from bookreel.book.l2 import L2Book
+from bookreel.replay import (
+    Archive,
+    RecordedBbo,
+    RecordedDelta,
+    RecordedSnapshot,
+    RecordedTrade,
+    Session,
+)
+from bookreel.replay.server.tardis_computed import (
+    BookEvent,
+    Computed,
+    TradeEvent,
+    computed,
+    is_of_books,
+    is_of_trades,
+)
+from bookreel.replay.server.tardis_options import NormalOptions, Span
+from bookreel.replay.server.tardis_types import (
+    BookChange,
+    BookTicker,
+    Disconnect,
+    Level,
+    Trade,
+    stamp,
+)
+
+__all__ = ["Normal", "normalised"]
+
+_MS_NS: Final = 1_000_000
+
+
+class _Item(NamedTuple):
+    """A message and where it stands: position, and then the options it is of and their order."""
+
+    pos: int
+    source: int
+    number: int
+    value: msgspec.Struct
+
+
+class Normal:
+    """The messages of one choice of options, in order. Opening it blocks; raises NoSuchSymbol and BadRequest."""
+
+    def __init__(self, archive: Archive, options: NormalOptions, span: Span) -> None:
+        self._archive = archive
+        self._exchange = options.exchange
+        self._span = span
+        kinds = [computed(name) for name in options.data_types]
+        self._given = {kind for kind, _ in kinds}
+        self._makers: list[Callable[[str, str], Computed]] = [make for _, make in kinds if make is not None]
+        self._computed: dict[str, list[Computed]] = {}
+        self._books: dict[str, L2Book] = {}
+        self._disconnects = bool(options.with_disconnect_messages)
+        named = [symbol.lower() for symbol in options.symbols or ()]
+        self._symbols = list(dict.fromkeys(named)) or archive.symbols()
+        tables = []
+        if any(map(is_of_trades, options.data_types)):
+            tables.append("trades")
+        self._feeds: dict[str, str] = {}
+        if any(map(is_of_books, options.data_types)):
+            tables += ["book_snapshots", "book_deltas"]
+            best = {symbol: archive.book_feeds(symbol) for symbol in self._symbols}
+            self._feeds = {symbol: feeds[0] for symbol, feeds in best.items() if feeds}
+        if "book_ticker" in self._given:
+            tables.append("bbo")
+        if self._disconnects:
+            tables.append("sessions")
+        feeds = {"trade.detail", "bbo", *self._feeds.values()}
+        self._events = archive.events(self._symbols, tables, span.start, span.end, feeds=feeds)
+
+    def items(self, source: int) -> Iterator[_Item]:
+        """Each message, with where it stands."""
+        numbers = count()
+        for symbol, feed in self._feeds.items():
+            for value in self._first(symbol, feed):
+                yield _Item(0, source, next(numbers), value)
+        for event in self._events:
+            kind = type(event)
+            if kind in _TAKERS:
+                place = max(event.pos or 0, getattr(event, "epoch", 0) if kind is RecordedDelta else 0)
+                for value in _TAKERS[kind](self, event):
+                    yield _Item(place, source, next(numbers), value)
+
+    def _first(self, symbol: str, feed: str) -> Iterator[msgspec.Struct]:
+        """The book with which the range begins, if it begins inside of a run."""
+        found = self._archive.book(symbol, self._span.start - 1, feed)
+        if found.valid and found.ts_event is not None:
+            local = stamp(self._span.start // _MS_NS)
+            yield from self._load(symbol, found.bids, found.asks, found.ts_event // _MS_NS, local)
+
+    def _trade(self, event: RecordedTrade) -> Iterator[msgspec.Struct]:
+        ts, local = event.ts_event // _MS_NS, stamp(event.ts_recv // _MS_NS)
+        symbol = event.symbol.upper()
+        if "trade" in self._given:
+            yield Trade(
+                symbol=symbol,
+                exchange=self._exchange,
+                id=str(event.trade_id if event.trade_seq is None else event.trade_seq),
+                price=event.price,
+                amount=event.size,
+                side=str(event.side),
+                timestamp=stamp(ts),
+                local_timestamp=local,
+            )
+        yield from self._compute(
+            event.symbol, TradeEvent(event.price, event.size, str(event.side), ts, local)
+        )
+
+    def _snapshot(self, event: RecordedSnapshot) -> Iterator[msgspec.Struct]:
+        if event.source != "keyframe" and self._feeds.get(event.symbol) == event.feed:
+            local = stamp(event.ts_recv // _MS_NS)
+            yield from self._load(event.symbol, event.bids, event.asks, event.ts_event // _MS_NS, local)
+
+    def _load(self, symbol: str, bids: Any, asks: Any, ts: int, local: str) -> Iterator[msgspec.Struct]:
+        book = self._books.setdefault(symbol, L2Book())
+        book.load(bids, asks)
+        if "book_change" in self._given:
+            yield self._change(symbol, bids, asks, ts, local, is_snapshot=True)
+        yield from self._compute(symbol, BookEvent(book, ts, local))
+
+    def _delta(self, event: RecordedDelta) -> Iterator[msgspec.Struct]:
+        book = self._books.get(event.symbol)
+        if book is None or self._feeds.get(event.symbol) != event.feed or not (event.bids or event.asks):
+            return
+        book.apply(event)
+        ts, local = event.ts_event // _MS_NS, stamp(event.ts_recv // _MS_NS)
+        if "book_change" in self._given:
+            yield self._change(event.symbol, event.bids, event.asks, ts, local, is_snapshot=False)
+        yield from self._compute(event.symbol, BookEvent(book, ts, local))
+
+    def _change(
+        self, symbol: str, bids: Any, asks: Any, ts: int, local: str, *, is_snapshot: bool
+    ) -> BookChange:
+        return BookChange(
+            symbol=symbol.upper(),
+            exchange=self._exchange,
+            is_snapshot=is_snapshot,
+            bids=[Level(price, size) for price, size in bids],
+            asks=[Level(price, size) for price, size in asks],
+            timestamp=stamp(ts),
+            local_timestamp=local,
+        )
+
+    def _quote(self, event: RecordedBbo) -> Iterator[msgspec.Struct]:
+        yield BookTicker(
+            symbol=event.symbol.upper(),
+            exchange=self._exchange,
+            ask_amount=_known(event.ask_size),
+            ask_price=_known(event.ask),
+            bid_price=_known(event.bid),
+            bid_amount=_known(event.bid_size),
+            timestamp=stamp(event.ts_event // _MS_NS),
+            local_timestamp=stamp(event.ts_recv // _MS_NS),
+        )
+
+    def _session(self, event: Session) -> Iterator[msgspec.Struct]:
+        if event.event == "disconnect":
+            self._computed.clear()
+            yield Disconnect(exchange=self._exchange, local_timestamp=stamp(event.ts_recv // _MS_NS))
+
+    def _compute(self, symbol: str, event: TradeEvent | BookEvent) -> Iterator[msgspec.Struct]:
+        if not self._makers:
+            return
+        made = self._computed.get(symbol)
+        if made is None:
+            made = self._computed[symbol] = [make(symbol.upper(), self._exchange) for make in self._makers]
+        for one in made:
+            if one.of is type(event):
+                yield from one.take(event)
+
+
+_TAKERS: Final[dict[Any, Callable[[Normal, Any], Iterator[msgspec.Struct]]]] = {
+    RecordedTrade: Normal._trade,
+    RecordedSnapshot: Normal._snapshot,
+    RecordedDelta: Normal._delta,
+    RecordedBbo: Normal._quote,
+    Session: Normal._session,
+}
+
+
+def normalised(path: Path, wanted: list[tuple[NormalOptions, Span]]) -> Iterator[msgspec.Struct]:
+    """The messages of several options in one order. What it raises for what is wanted comes with the first one."""
+    with ExitStack() as opened:
+        # Each reader has its own archive.
+        normals = [Normal(opened.enter_context(Archive(path)), options, span) for options, span in wanted]
+        # Where messages stand is different for each of them, so the values themselves are not compared.
+        for item in heapq.merge(*(normal.items(number) for number, normal in enumerate(normals))):
+            yield item.value
+
+
+def _known(value: float | None) -> Any:
+    return UNSET if value is None or not value else value
