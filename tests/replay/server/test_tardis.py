@@ -1,0 +1,162 @@
+"""tardis-machine's interface, asked as its clients ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bookreel.replay import Archive
+from tests.replay.server.serving import Reply, Site
+
+RANGE = {"exchange": "huobi", "from": "2000-01-01", "to": "2000-12-31"}
+
+
+@pytest.fixture(scope="module")
+def span(recorded: Path) -> dict[str, str]:
+    """The options that are of everything."""
+    with Archive(recorded) as archive:
+        times = [event.ts_recv for event in archive.events(tables="frames")]
+    return {"exchange": "huobi", "from": str(min(times)), "to": str(max(times) + 1)}
+
+
+def ask(site: Site, path: str, options: Any) -> Reply:
+    return site.get(path, options=json.dumps(options))
+
+
+def frames(recorded: Path, channel: str, symbol: str) -> list[str]:
+    with Archive(recorded) as archive:
+        return [
+            event.payload
+            for event in archive.events(tables="frames")
+            if event.direction == "in"
+            and event.kind in ("data", "reply")
+            and (event.topic or "").startswith(f"market.{symbol}.{channel}")
+        ]
+
+
+def test_frames_come_as_they_were_received(site: Site, recorded: Path, span: dict[str, str]) -> None:
+    filters = [{"channel": "mbp", "symbols": ["BTCUSDT"]}]
+    reply = ask(site, "/replay", {**span, "filters": filters, "withDisconnects": True})
+    assert reply.status == 200
+    lines = reply.body.decode().splitlines()
+    assert "" in lines, "a disconnect is an empty line"
+    found = [line for line in lines if line]
+    texts = frames(recorded, "mbp", "btcusdt")
+    assert [
+        line[len('{"localTimestamp":"2026-01-01T00:00:00.0000000Z","message":') : -1] for line in found
+    ] == texts
+    assert all(len(json.loads(line)["localTimestamp"]) == 28 for line in found)
+
+
+def test_every_line_of_everything_is_json(site: Site, span: dict[str, str]) -> None:
+    found = ask(site, "/replay", span).body.splitlines()
+    assert len(found) > 500
+    for line in found:
+        assert json.loads(line).keys() == {"localTimestamp", "message"}
+
+
+def test_normalised_messages_are_those_of_the_tables(
+    site: Site, recorded: Path, span: dict[str, str]
+) -> None:
+    kinds = ["trade", "book_change", "quote", "trade_bar_2ticks"]
+    found = ask(site, "/replay-normalized", {**span, "symbols": ["btcusdt"], "dataTypes": kinds}).lines()
+    with Archive(recorded) as archive:
+        trades = list(archive.events("btcusdt", "trades"))
+        books = [
+            event
+            for event in archive.events("btcusdt", ["book_snapshots", "book_deltas"], feeds="mbp.150")
+            if getattr(event, "source", "") != "keyframe" and (event.bids or event.asks)
+        ]
+    own = [item for item in found if item["type"] == "trade"]
+    assert [(item["price"], item["amount"], item["id"]) for item in own] == [
+        (trade.price, trade.size, str(trade.trade_seq)) for trade in trades
+    ]
+    changes = [item for item in found if item["type"] == "book_change"]
+    assert [[level["price"] for level in item["bids"]] for item in changes] == [
+        [price for price, _ in event.bids] for event in books
+    ]
+    assert sum(item["trades"] for item in found if item["type"] == "trade_bar") == len(trades) // 2 * 2
+    assert {item["symbol"] for item in found} == {"BTCUSDT"}
+    assert any(item["type"] == "book_snapshot" and item["name"] == "quote" for item in found)
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        ("/replay", {**RANGE, "exchange": "binance"}),
+        ("/replay", {**RANGE, "from": "sdf"}),
+        ("/replay", {**RANGE, "to": "1999-01-01"}),
+        ("/replay", {"exchange": "huobi"}),
+        ("/replay", "no options"),
+        ("/replay-normalized", {**RANGE, "dataTypes": ["liquidation"]}),
+        ("/replay-normalized", {**RANGE, "dataTypes": ["derivative_ticker"]}),
+        ("/replay-normalized", {**RANGE, "dataTypes": []}),
+    ],
+    ids=str,
+)
+def test_what_is_not_here_is_refused(site: Site, path: str, options: Any) -> None:
+    reply = ask(site, path, options)
+    assert reply.status == 400
+    assert reply.json()["message"]
+
+
+def test_the_data_feed_is_always_compressed(site: Site, span: dict[str, str]) -> None:
+    query = {"from_": span["from"], "offset": 0, "sliceSize": 1440}
+    reply = site.get("/v1/data-feeds/huobi", **query)
+    assert reply.headers["content-encoding"] == "gzip"
+    assert reply.headers["x-slice-size"] == "1440"
+    lines = [line for line in gzip.decompress(reply.body).splitlines() if line]
+    assert lines
+    for line in lines:
+        assert line[28:29] == b" "
+        json.loads(line[29:])
+
+
+def test_a_session_is_merged_and_ends_in_order(
+    site: Site, recorded: Path, span: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.START_DELAY_S", 0.5)
+    query = "&".join(f"{key}={value}" for key, value in span.items())
+    url = f"http://127.0.0.1:{site.port}/ws-replay?{query}"
+
+    async def read(socket: aiohttp.ClientWebSocketResponse) -> list[str]:
+        return [message.data async for message in socket]
+
+    async def main() -> None:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+            one = await http.ws_connect(f"{url}&session=both")
+            two = await http.ws_connect(f"{url}&session=both")
+            await one.send_json({"sub": "market.btcusdt.trade.detail", "id": "1"})
+            await two.send_json({"sub": "market.ethusdt.bbo", "id": "1"})
+            found = await asyncio.gather(read(one), read(two))
+            assert (one.close_code, two.close_code) == (1000, 1000)
+            silent = await http.ws_connect(url)
+            assert await read(silent) == []
+            assert silent.close_code == 1011
+        assert found[0] == await asyncio.to_thread(frames, recorded, "trade", "btcusdt")
+        assert found[1] == await asyncio.to_thread(frames, recorded, "bbo", "ethusdt")
+
+    asyncio.run(main())
+
+
+def test_normalised_messages_over_a_websocket(site: Site, span: dict[str, str]) -> None:
+    options = {**span, "symbols": ["btcusdt"], "dataTypes": ["trade"]}
+    expected = ask(site, "/replay-normalized", options).body.decode().splitlines()
+
+    async def main() -> None:
+        url = f"http://127.0.0.1:{site.port}/ws-replay-normalized"
+        async with (
+            asyncio.timeout(60),
+            aiohttp.ClientSession() as http,
+            http.ws_connect(url, params={"options": json.dumps(options)}) as socket,
+        ):
+            assert [message.data async for message in socket] == expected
+            assert socket.close_code == 1000
+
+    asyncio.run(main())
