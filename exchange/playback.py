@@ -300,6 +300,6 @@ class _Page:
         for name in ("depth.step0", "mbp.refresh.20", "mbp.refresh.10", "mbp.refresh.5"):
             tick = self._tick(name)
             if tick is not None:
-                sides = [[(level[0], level[1]) for level in tick[side]] for side in ("bids", "asks")]
-                return tick.get("version", tick.get("seqNum", 0)), *sides, tick.get("ts", 0)
+                bids, asks = ([(level[0], level[1]) for level in tick[side]] for side in ("bids", "asks"))
+                return tick.get("version", tick.get("seqNum", 0)), bids, asks, tick.get("ts", 0)
         return None

@@ -65,7 +65,8 @@ def _json(column: Any) -> Any:
 
 def _listed(column: Any, items: Any) -> Any:
     """Lists of which the items are JSON texts already."""
-    ends: Any = pc.cumulative_sum(pc.fill_null(pc.list_value_length(column), pa.scalar(0, pa.int32())))
+    lengths: Any = pc.fill_null(pc.list_value_length(column), pa.scalar(0, pa.int32()))
+    ends: Any = pc.cumulative_sum(lengths)
     offsets: Any = pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
     joined = _join_list(pa.ListArray.from_arrays(offsets, items.cast(pa.string())), ",")
     text = _wrapped("[", joined.cast(pa.large_string()), "]")
