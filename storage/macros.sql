@@ -4,6 +4,7 @@
 --   _turns(symbol, feed, pos, next_pos, since, until)  of streams whose clock was set back, the stretches where it was not
 --   _doubts(symbol, feed, low, high)             instants that lie in several of them, of which nothing is promised
 --   _archive(horizon)                            receive time of the newest record, null in an empty archive
+-- What is between --[turns and --] is left out where no stream's clock was set back: it costs half as much again.
 -- A bare name that is also a parameter is the parameter, so columns are qualified throughout.
 
 -- A time given as any timestamp or date, as text (UTC unless it says otherwise) or as integer ns.
@@ -54,20 +55,26 @@ WITH chosen AS (
     WHERE s.symbol = symbol AND s.depth IS NOT NULL AND (feed IS NULL OR s.feed = feed)
     ORDER BY s.depth DESC LIMIT 1
 ),
+--[turns
 turn AS (FROM _turn(symbol, (SELECT c.name FROM chosen c), _instant(ts))),
+--]
 wholes AS (
     SELECT b.ts_recv, b.pos, b.seq, b.epoch, 9223372036854775807 AS rank
     FROM book_snapshots b
     WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c) AND b.ts_recv <= _instant(ts)
+        --[turns
         AND b.pos >= coalesce((SELECT t.pos FROM turn t), 0)
         AND b.pos < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
+        --]
         -- An answer to a request that came while the book was live is kept to compare with; it begins nothing.
         AND (b.source <> 'refresh' OR b.epoch = b.pos)
+    --[turns
     UNION ALL
     -- All that the turn went on from, whenever the clock said that it was.
     SELECT b.ts_recv, b.pos, b.seq, b.epoch, b.pos AS rank
     FROM book_snapshots b JOIN turn t ON b.pos < t.pos
     WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c) AND (b.source <> 'refresh' OR b.epoch = b.pos)
+    --]
 ),
 newest AS (
     SELECT w.ts_recv, w.pos, w.seq, w.epoch
@@ -87,6 +94,7 @@ changes AS (
     FROM book_deltas d
     WHERE d.symbol = symbol AND d.feed = (SELECT c.name FROM chosen c) AND d.ts_recv <= _instant(ts)
         AND d.epoch = (SELECT n.epoch FROM newest n) AND d.seq > (SELECT n.seq FROM newest n)
+        --[turns
         AND d.pos >= coalesce((SELECT t.pos FROM turn t), 0)
         AND d.pos < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
     UNION ALL
@@ -94,6 +102,7 @@ changes AS (
     FROM book_deltas d JOIN turn t ON d.pos < t.pos
     WHERE d.symbol = symbol AND d.feed = (SELECT c.name FROM chosen c)
         AND d.epoch = (SELECT n.epoch FROM newest n) AND d.seq > (SELECT n.seq FROM newest n)
+        --]
 ),
 newer AS (SELECT max(c.seq) AS seq, arg_max(c.ts_recv, c.seq) AS ts_recv FROM changes c),
 found AS (
@@ -130,16 +139,21 @@ FROM book_at(
 
 -- The newest recorded best bid and offer at an instant.
 CREATE MACRO bbo_at(symbol, ts) AS TABLE
-WITH turn AS (FROM _turn(symbol, 'bbo', _instant(ts))),
+WITH
+--[turns
+turn AS (FROM _turn(symbol, 'bbo', _instant(ts))),
+--]
 quotes AS (
     SELECT q.ts_event, q.ts_recv, q.symbol, q.pos, q.seq, q.bid, q.bid_size, q.ask, q.ask_size, 9223372036854775807 AS rank
     FROM bbo q
     WHERE q.symbol = symbol AND q.ts_recv <= _instant(ts)
+        --[turns
         AND q.pos >= coalesce((SELECT t.pos FROM turn t), 0)
         AND q.pos < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
     UNION ALL
     SELECT q.ts_event, q.ts_recv, q.symbol, q.pos, q.seq, q.bid, q.bid_size, q.ask, q.ask_size, q.pos AS rank
     FROM bbo q JOIN turn t ON q.pos < t.pos WHERE q.symbol = symbol
+        --]
 )
 SELECT q.ts_event, q.ts_recv, q.symbol, q.pos,
     q.seq, q.bid, q.bid_size, q.ask, q.ask_size, _covered(symbol, 'bbo', _instant(ts)) AS valid

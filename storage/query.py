@@ -46,8 +46,8 @@ _MISTAKES: Final = (duckdb.ParserException, duckdb.BinderException, duckdb.Catal
 _READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
 
 
-def _definitions() -> dict[str, str]:
-    text = re.sub(r"--[^\n]*", "", _MACROS)
+def _definitions(macros: str) -> dict[str, str]:
+    text = re.sub(r"--[^\n]*", "", macros)
     statements = ["CREATE" + part for part in re.split(r"^CREATE", text, flags=re.MULTILINE)[1:]]
     named = {}
     for statement in statements:
@@ -57,8 +57,13 @@ def _definitions() -> dict[str, str]:
     return named
 
 
-DEFINITIONS: Final = _definitions()
+DEFINITIONS: Final = _definitions(_MACROS)
 """View or macro name to its statement, each after what it is made of."""
+
+_UNTURNED: Final = _definitions(re.sub(r"--\[turns.*?--\]", "", _MACROS, flags=re.DOTALL))
+"""The same without what only a clock that was set back makes necessary."""
+
+_TURNED: Final = {name for name, statement in DEFINITIONS.items() if statement != _UNTURNED[name]}
 
 _OF_STREAMS: Final = {"_streams": stream_rows, "_turns": turn_rows, "_doubts": doubt_rows}
 
@@ -123,7 +128,7 @@ class Database:
             self._con.register("_empty", schema.empty_table())
             self._con.execute(f"CREATE TABLE {table} AS FROM _empty")
             self._con.unregister("_empty")
-        for statement in DEFINITIONS.values():
+        for statement in _UNTURNED.values():
             self._con.execute(statement)
         folder = str(archive.absolute() / "parquet").replace("'", "''")
         for setting in (
@@ -155,6 +160,9 @@ class Database:
             con.register("_archive", pa.table({"horizon": pa.array([contents.horizon], TIME)}))
         for table in TABLES.keys() & names:
             self._show(con, contents, table)
+        if any(stream.turns for stream in contents.streams):
+            for name in _TURNED & names:
+                con.execute(DEFINITIONS[name].replace("CREATE", "CREATE TEMP", 1))
         return con
 
     def run(
