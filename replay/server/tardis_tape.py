@@ -118,7 +118,8 @@ class Tape:
 
 
 _COLUMNS: Final = ["lines", ORDER, "ts"]
-_NOTHING: Final = (Lines(memoryview(b""), memoryview(b"").cast("q")),) + (memoryview(b"").cast("q"),) * 2
+_NONE: Final = memoryview(b"").cast("q")
+_NOTHING: Final = (Lines(memoryview(b""), _NONE), _NONE, _NONE)
 
 
 def open_tape(
