@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bookreel.cli import gateway
 from bookreel.cli.options import Names, Seconds, examples
 from bookreel.cli.replay import Speed
 
@@ -28,7 +29,15 @@ __all__ = ["command"]
         "bookreel exchange --faults lost_delta=10,disconnect=2     (expected number per minute)",
         "bookreel exchange --archive ./archive --from 2026-11-20T12:00:00Z --speed 10",
         "bookreel exchange --archive ./archive --wait --speed max --gaps disconnect",
+        "bookreel exchange --venue futu --symbols HK.00700,US.AAPL --hours real",
     ),
+)
+@click.option(
+    "--venue",
+    type=click.Choice(["huobi", "futu"]),
+    default="huobi",
+    show_default=True,
+    help="Whose protocol; futu: the FutuOpenD-rs gateway over a stock market.",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=9600, show_default=True, help="0: any free one."
@@ -39,7 +48,7 @@ __all__ = ["command"]
     "--rate",
     type=click.FloatRange(0.1, 10_000),
     default=20.0,
-    show_default=True,
+    show_default="20, futu 5",
     help="Events a second and symbol.",
 )
 @click.option(
@@ -76,13 +85,26 @@ __all__ = ["command"]
     metavar="[SECONDS]",
     help="Time stands while nobody is subscribed, and begins 1 s after the newest subscription.",
 )
+@click.option(
+    "--hours",
+    type=click.Choice(["always", "real"]),
+    default="always",
+    show_default=True,
+    help="futu only: open all the time, or in each market's trading hours.",
+)
+@click.option(
+    "--token-env",
+    metavar="NAME",
+    help="futu only: environment variable with the key that clients must give; without it none is needed.",
+)
 @click.pass_context
 def command(
     context: click.Context,
+    venue: str,
     port: int,
     host: str,
     symbols: list[str] | None,
-    rate: float,
+    rate: float | None,
     seed: int,
     faults: str,
     truth: Path | None,
@@ -93,6 +115,8 @@ def command(
     speed: float | None,
     gaps: str,
     wait: float | None,
+    hours: str,
+    token_env: str | None,
 ) -> None:
     """Run an exchange that speaks the Huobi spot protocol over a synthetic market with a true book.
 
@@ -102,6 +126,17 @@ def command(
     With --archive its market is what was recorded: each message is pushed again as it was received, requests and
     REST are answered as of the same moment. At the end of the recording it closes every connection and ends.
     """
+    if venue == "futu":
+        others = [name for name in ("archive", *_OF_AN_ARCHIVE) if _given(context, name)]
+        if others:
+            raise click.UsageError(
+                f"--{_OF_AN_ARCHIVE.get(others[0], others[0])} is not for --venue futu yet"
+            )
+        rate = rate if _given(context, "rate") else None
+        gateway.run(host, port, symbols, rate, seed, faults, truth, for_, hours, token_env)
+        return
+    if hours != "always" or token_env is not None:
+        raise click.UsageError("--hours and --token-env are for --venue futu")
     from bookreel.exchange import ExchangeConfig
 
     chosen = {name for name in _OF_AN_ARCHIVE if _given(context, name)}
@@ -109,6 +144,7 @@ def command(
         raise click.UsageError(f"--{_OF_AN_ARCHIVE[min(chosen)]} is for an archive; give --archive DIR")
     if archive is not None and (_given(context, "rate")):
         raise click.UsageError("--rate is for a synthetic market; an archive has its own: give --speed")
+    assert rate is not None, "it has a default"
     config = ExchangeConfig(host=host, port=port, rate=rate, seed=seed, faults=faults, truth=truth)
     import msgspec
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,38 @@ def test_wrong_settings(run: Run, words: list[str], told: str) -> None:
     done = run("exchange", "--port", 0, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
+
+
+def test_the_second_venue_says_where_and_how_to_subscribe(start: Callable[..., Any], tmp_path: Path) -> None:
+    truth = tmp_path / "truth.ndjson"
+    process = start("exchange", "--venue", "futu", "--port", 0, "--symbols", "HK.00700", "--truth", truth)
+    listening = process.line().split()
+    assert listening[0] == "listening:" and listening[1].endswith("/ws")
+    assert '"symbols":["HK.00700"]' in process.line()
+    with urllib.request.urlopen(f"{listening[2]}/api/global-state", timeout=10) as reply:
+        assert json.loads(reply.read())["s2c"]["qot_logined"] is True
+    assert process.end(signal.SIGTERM) == 0
+    lines = [json.loads(line) for line in truth.read_text().splitlines()]
+    assert [lines[0]["type"], lines[-1]["type"]] == ["start", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--faults", "login_los=3"], "did you mean login_loss"),
+        (["--symbols", "HK.0070"], "did you mean HK.00700"),
+        (["--archive", "."], "--archive is not for --venue futu yet"),
+        (["--speed", "2"], "--speed is not for --venue futu yet"),
+        (["--token-env", "NOBODY_SET_THIS"], "the environment has no such variable"),
+        (["--hours", "sometimes"], "'sometimes' is not one of"),
+    ],
+)
+def test_wrong_settings_of_the_second_venue(run: Run, words: list[str], told: str) -> None:
+    done = run("exchange", "--venue", "futu", "--port", 0, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_settings_of_the_second_venue_are_not_the_firsts(run: Run) -> None:
+    done = run("exchange", "--port", 0, "--hours", "real")
+    assert done.returncode == 2 and "--hours and --token-env are for --venue futu" in done.stderr
