@@ -252,14 +252,18 @@ class LineHealth:
         return self._dead(topic, stream, now, proven=False, why="no answer")
 
     def blank(self, topic: str, now: int) -> Finding | None:
-        """The question was answered with nothing at all: asked once more, and then later."""
+        """The question was answered with nothing at all: it is asked once more, and then later. That it was not
+        answered cannot be said, so the other chance remains.
+        """
         stream = self.streams.get(topic)
         if stream is None or stream.phase is not Phase.ASKED:
             return None
-        if not stream.again:
-            return self._ask(topic, stream, now, again=True)
-        self.excused(topic, now)
-        return None
+        if stream.blank:
+            self.excused(topic, now)
+            return None
+        finding = self._ask(topic, stream, now, again=stream.again)
+        stream.blank = True
+        return finding
 
     def postponed(self, topic: str, now: int) -> None:
         """The question was refused for now; wait as for a quiet stream."""
@@ -374,6 +378,7 @@ class LineHealth:
         stream.phase = Phase.ASKED
         stream.asked_at = now
         stream.again = again
+        stream.blank = False
         stream.answer = None
         return Finding("ask", topic, again=again)
 

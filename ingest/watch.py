@@ -102,6 +102,7 @@ class StreamHealth:
         "answer",
         "asked_at",
         "began",
+        "blank",
         "blurred",
         "count",
         "echo",
@@ -144,6 +145,8 @@ class StreamHealth:
         self.until = 0
         self.again = False
         """The question under way is the second one."""
+        self.blank = False
+        """The question before was answered with nothing at all."""
         self.answer: bytes | None = None
         """The message that was newer than all pushes, while a push may still make it known."""
 

@@ -195,7 +195,10 @@ def test_an_answer_without_data_is_no_death() -> None:
     asked = [finding for finding in watch.wait(3) if finding.topic == "a"]
     assert watch.kinds(asked) == ["ask"]
     again = watch.health.blank("a", watch.now)
-    assert again is not None and again.again
+    assert again is not None and again.kind == "ask"
+    last = watch.unanswered("a")
+    assert last is not None and last.kind == "ask", "this is the first one that was not answered"
+    assert watch.health.blank("a", watch.now) is not None
     assert watch.health.blank("a", watch.now) is None
     assert watch.health.questioned() == []
     assert "a" in [finding.topic for finding in watch.wait(3)], "and is asked again later"
