@@ -3,7 +3,8 @@
 The venue refuses requests (``req``) that follow each other faster than 100 ms on one connection; for
 subscriptions no limit is published, so they are merely spread. These are two lanes, each with its own
 interval, counted from when the last one really left. Within the requests, what a book waits for goes first; but
-a book that breaks again and again must not keep all others from asking, so what waited for a second is as urgent.
+a book that breaks again and again must not keep all others from asking, so a question, or less, that waited for a
+second is as urgent.
 Heartbeats never come here.
 
 Pure: times are monotonic ns and passed in. The caller sends what :meth:`Pacer.pull` gives it.
@@ -174,13 +175,8 @@ class Pacer:
         for lane, free in ((self._subs, "sub"), (self._reqs, "req")):
             if not lane or self._free_at[free] > now:
                 continue
-            chosen = min(
-                (held for held in lane if held.due <= now),
-                key=lambda held: (
-                    min(held.purpose, Purpose.SNAPSHOT) if held.due < now - _OLD_NS else held.purpose
-                ),
-                default=None,
-            )
+            ready = (held for held in lane if held.due <= now)
+            chosen = min(ready, key=lambda held: _urgency(held, now), default=None)
             if chosen is None:
                 continue
             lane.remove(chosen)
@@ -217,3 +213,10 @@ class Pacer:
         for held in late:
             del self._pending[held.request_id]
         return late
+
+
+def _urgency(outgoing: Outgoing, now: int) -> Purpose:
+    purpose = outgoing.purpose
+    # One more request of a book that has its own is not worth that.
+    old = purpose >= Purpose.ASK and outgoing.due < now - _OLD_NS
+    return Purpose.SNAPSHOT if old else purpose
