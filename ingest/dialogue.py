@@ -343,7 +343,10 @@ class Dialogue:
             code=refusal.code,
             text=refusal.text.strip(),
         )
-        self.health.postponed(name, mono)
+        if reason == "server":
+            self._act(self.health.blank(name, mono), mono)
+        else:
+            self.health.postponed(name, mono)
         if reason == "permanent":
             self._refused_for_good(asked)
         else:
@@ -559,6 +562,7 @@ class Dialogue:
                 "req" if askable and (finding.again or name in self._books) else "sub", topic, Purpose.ASK
             )
             self._pacer.hasten(topic, now + self.health.answer_ns)
+            self._ping_due |= self.health.doubts(now)
         elif finding.kind == "dead":
             self._renew(self._topics[name], finding, now)
         elif finding.kind == "hole":

@@ -45,8 +45,8 @@ _FIRST_NS: Final = 3 * _S
 """A venue answers something within this time: a connection begins with subscriptions and a ping."""
 _OVERDUE_NS: Final = _S
 """An answer takes a round trip, and a request its turn."""
-_ROUND_TRIPS: Final = 2
-"""So many of a line's longest usual ones an answer may take."""
+_VENUE_NS: Final = 300 * _MS
+"""An answer may take so much longer than a pong."""
 _GRACE_NS: Final = 500 * _MS
 """A push that makes an answer old is at most this much later than it."""
 _LAG_NS: Final = 300 * _MS
@@ -182,7 +182,7 @@ class LineHealth:
     @property
     def answer_ns(self) -> int:
         """How long an answer is waited for: on a slow line its round trips count."""
-        return max(self.settings.answer_ns, int(_ROUND_TRIPS * self.round_trip.scale))
+        return max(self.settings.answer_ns, int(self.round_trip.scale) + _VENUE_NS)
 
     def questioned(self) -> list[str]:
         """Streams with a question under way: somebody must be asking, or :meth:`unanswered` be told."""
@@ -252,8 +252,8 @@ class LineHealth:
         return self._dead(topic, stream, now, proven=False, why="no answer")
 
     def blank(self, topic: str, now: int) -> Finding | None:
-        """The question was answered with nothing at all: it is asked once more, and then later. That it was not
-        answered cannot be said, so the other chance remains.
+        """The question was answered with nothing at all, or with trouble of the venue: it is asked once more, and
+        then later. That it was not answered cannot be said, so the other chance remains.
         """
         stream = self.streams.get(topic)
         if stream is None or stream.phase is not Phase.ASKED:
@@ -318,12 +318,16 @@ class LineHealth:
                     break
                 self._ask_at += interval
                 findings.append(self._ask(topic, stream, now))
-        # That a question is not answered says something about its stream only if its line lives.
-        still = self.pongs and self.any_at < now - _STILL_NS and self._pinged_at <= self.any_at
-        if still and any(finding.kind == "ask" for finding in findings):
-            self._pinged_at = now
-            findings.append(Finding("ping"))
         return findings
+
+    def doubts(self, now: int) -> bool:
+        """Whether a ping is to go with a question: that this is not answered says something about its stream only if
+        its line lives.
+        """
+        still = self.pongs and self.any_at < now - _STILL_NS and self._pinged_at <= self.any_at
+        if still:
+            self._pinged_at = now
+        return still
 
     def next_check(self, now: int) -> int:
         """Ns until :meth:`check` may have something to say, unless something comes."""

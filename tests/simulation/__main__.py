@@ -176,8 +176,9 @@ def _figures(results: list[Result]) -> dict[str, object]:
     for name, times in (
         ("half-open found, s", found.half_open_s),
         ("silence found, s", found.silence_s),
+        ("the same with other trouble, s", found.silence_hard_s),
         ("gap to valid book, s", found.resync_s),
-        ("the same with bad snapshots, s", found.resync_hard_s),
+        ("gap to valid book with bad snapshots, s", found.resync_hard_s),
     ):
         p50, p99, most = (round(percentile(times, part), 3) for part in (0.5, 0.99, 1.0))
         figures[name] = f"p50 {p50} p99 {p99} max {most} of {len(times)}"

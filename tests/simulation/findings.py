@@ -20,6 +20,9 @@ _MUTE: Final = frozenset({"half_open", "net_half_open"})
 _SNAPSHOT_FAULTS: Final = frozenset(
     {"late_snapshot", "stale_snapshot", "null_snapshot", "straddling_snapshot", "rate_limit"}
 )
+_ANSWER_FAULTS: Final = _SNAPSHOT_FAULTS | {"sub_error"}
+_LATELY_NS: Final = 10**9
+"""A book that was just given a wrong snapshot is not right yet, and its hole is open."""
 _INTERRUPTIONS: Final = frozenset({"crash", "power_loss", "stop"})
 _MUTE_NS: Final = 60 * 10**9
 _ENDS: Final = """
@@ -34,7 +37,10 @@ class Findings(msgspec.Struct):
     half_open_s: list[float] = []
     """From a half-open connection until the recorder gave it up."""
     silence_s: list[float] = []
-    """From the first frame withheld until the recorder took the stream, or its line, for dead."""
+    """From the first frame withheld until the recorder took the stream, or its line, for dead..."""
+    silence_hard_s: list[float] = []
+    """...and where that was not the only trouble: the line was slow, or the venue answered late, wrongly or with an
+    error about that stream, lately or meanwhile."""
     resync_s: list[float] = []
     """From a broken chain on a living line until the book was right, where the venue answered as it should..."""
     resync_hard_s: list[float] = []
@@ -68,7 +74,8 @@ def find(truth: Path, events: list[Told], archive: Archive, start_ns: int = STAR
         elif kind == "silence":
             noticed = _noticed(events, t, until, fault["path"], fault["topic"])
             if noticed is not None:
-                found.silence_s.append((noticed - t) / 1e9)
+                times = found.silence_hard_s if _hampered(faults, fault, t, noticed) else found.silence_s
+                times.append((noticed - t) / 1e9)
     _resyncs(faults, events, archive, found)
     return found
 
@@ -99,6 +106,20 @@ def _noticed(events: list[Told], t: int, until: int, path: str, topic: str | Non
         if topic is not None and told.name == "silence" and topic in told.facts["topics"]:
             return told.mono
     return None
+
+
+def _hampered(faults: list[dict[str, Any]], silence: dict[str, Any], t: int, noticed: int) -> bool:
+    """Whether something else was wrong with the stream or its line between ``t`` and ``noticed`` (monotonic ns)."""
+    for fault in faults:
+        kind, began = fault["kind"], fault["t"] - START_NS
+        if began > noticed:
+            return False
+        if kind == "net_slow":
+            if fault["conn"] == silence["conn"] and fault["until"] - START_NS >= t:
+                return True
+        elif kind in _ANSWER_FAULTS and fault["topic"] == silence["topic"] and began >= t - _LATELY_NS:
+            return True
+    return False
 
 
 def _resyncs(faults: list[dict[str, Any]], events: list[Told], archive: Archive, found: Findings) -> None:
