@@ -517,6 +517,11 @@ class Dialogue:
             book = self._books.get(name)
             # One of several requests that are under way is no reason for another.
             wanted = book is not None and not book.sync.valid and not self._pacer.under_way("req", out.topic)
+            silent_ns = self.health.silent_ns(name, now)
+            if wanted and out.tries and silent_ns >= self._config.req_timeout_ms * _MS:
+                # Neither data nor answers, while the line lives: who asks for ever may never be heard.
+                self._renew(out.topic, Finding("dead", name, self.last_wall, why="no snapshot"), now)
+                return
             if wanted and out.purpose is Purpose.HEDGE:
                 out.purpose = Purpose.SNAPSHOT
                 out.tries += 1

@@ -161,6 +161,11 @@ class LineHealth:
             stream.again = False
             stream.blurred = False
 
+    def silent_ns(self, topic: str, now: int) -> int:
+        """For how long a stream that is expected to speak did not."""
+        stream = self.streams.get(topic)
+        return 0 if stream is None or stream.phase is Phase.OFF else now - stream.last_at
+
     def told(self, topic: str, now: int) -> None:
         """All that a stream had to say until now is known otherwise."""
         stream = self.streams.get(topic)

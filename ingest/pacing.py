@@ -39,10 +39,10 @@ class Purpose(enum.IntEnum):
     """To begin or end a stream."""
     SNAPSHOT = 1
     """A book cannot go on without it."""
-    HEDGE = 2
-    """The same once more, since the first answer is not there yet and may be useless."""
-    ASK = 3
+    ASK = 2
     """Is this silent stream alive?"""
+    HEDGE = 3
+    """A snapshot once more, since the first answer is not there yet and may be useless."""
     BACKFILL = 4
     """What was missed while the connection was down."""
     AUDIT = 5
@@ -218,5 +218,5 @@ class Pacer:
 def _urgency(outgoing: Outgoing, now: int) -> Purpose:
     purpose = outgoing.purpose
     # One more request of a book that has its own is not worth that.
-    old = purpose >= Purpose.ASK and outgoing.due < now - _OLD_NS
-    return Purpose.SNAPSHOT if old else purpose
+    old = purpose is not Purpose.HEDGE and outgoing.due < now - _OLD_NS
+    return min(purpose, Purpose.SNAPSHOT) if old else purpose

@@ -185,6 +185,19 @@ def test_an_answer_that_does_not_come_is_asked_for_again(talk: Make) -> None:
     assert it.pass_time(2) == []
 
 
+def test_a_book_without_data_and_answers_is_subscribed_anew(talk: Make) -> None:
+    it = talk(BTC, ETH)
+    go_live(it)
+    it.hear(delta("btcusdt", 101, 102))
+    seq = 100
+    said: list[dict[str, Any]] = []
+    seq = pump(it, 9, seq, answer=said.append)
+    assert {next(iter(each)) for each in said} == {"req"}, "late answers are good ones too"
+    pump(it, 3, seq, answer=said.append)
+    assert [next(iter(each)) for each in said if "req" not in each] == ["unsub", "sub"]
+    assert not sync(it, BTC).valid and it.journal.events("silence")[0]["topics"] == ["market.btcusdt.mbp.150"]
+
+
 def test_requests_of_many_books_keep_their_distance(talk: Make) -> None:
     it = talk(*((f"s{number}usdt", "mbp.150") for number in range(20)))
     begun = it.clock.mono

@@ -117,6 +117,10 @@ def _hampered(faults: list[dict[str, Any]], silence: dict[str, Any], t: int, not
         if kind == "net_slow":
             if fault["conn"] == silence["conn"] and fault["until"] - START_NS >= t:
                 return True
+        elif kind == "unanswered":
+            # A request was under way already: for a book that was not right, so its hole is open.
+            if fault["topic"] == silence["topic"] and t - _LATELY_NS <= began < t:
+                return True
         elif kind in _ANSWER_FAULTS and fault["topic"] == silence["topic"] and began >= t - _LATELY_NS:
             return True
     return False
