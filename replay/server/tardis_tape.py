@@ -66,7 +66,7 @@ class Tape:
             found = found.take(pc.sort_indices(found, [(ORDER, "ascending")])).combine_chunks()
         if not found.num_rows:
             return _NOTHING
-        lines, order, ts = found.to_batches()[0].columns
+        lines, order, ts = (found.to_batches()[0].column(place) for place in range(3))
         return Lines.of_array(lines), _view(order), _view(ts)
 
     def gaps(self, rows: pa.Table, horizon: int) -> Lines:
