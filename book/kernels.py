@@ -39,6 +39,10 @@ _MARGIN: Final = 256
 """Rows left free at either end when an array is laid out, beside a quarter of those that are needed."""
 
 _DIGITS_MAX: Final = 18
+
+_TELLING: Final = 4096
+"""Prices of a side that the scale is taken from."""
+
 _SORTED_MIN: Final = 1024
 """Rows of a side with sorted prices at first."""
 
@@ -411,7 +415,8 @@ def _tick_book(prices: list[Array], rows_max: int) -> _Book | None:
     """An empty book with a row for each step of these prices of bids and asks, None if that is more than
     ``rows_max`` a side.
     """
-    scale = _scale(np.concatenate(prices))
+    # Those of what is held come first. A finer price among the others is noticed when it meets one in its row.
+    scale = _scale(np.concatenate([of_side[:_TELLING] for of_side in prices]))
     spans = [(of_side.min(), of_side.max()) if len(of_side) else (0.0, 0.0) for of_side in prices]
     span = max((high - low) * scale for low, high in spans) + 2.0
     if scale == 0.0 or span > rows_max:
