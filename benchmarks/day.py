@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 from frames import Run
 
+from bookreel.book.model import Levels
 from bookreel.ingest.clock import SystemClock
 from bookreel.storage.compact import compact
 from bookreel.storage.journal import Journal, JournalOptions
@@ -48,7 +49,8 @@ def told(
     reply = {"id": symbol, "rep": topic, "status": "ok", "ts": _MIDNIGHT_NS // 1_000_000, "data": whole}
     yield Told(1, encode(reply))
     levels: Sequence[bytes] = [
-        b'"bids":' + encode(delta.bids) + b',"asks":' + encode(delta.asks) for delta in run.deltas
+        b'"bids":' + encode(bids) + b',"asks":' + encode(asks)
+        for bids, asks in [*((delta.bids, delta.asks) for delta in run.deltas), _back(run)]
     ]
     for number in range(deltas):
         at = (number + 1) * every_ns
@@ -58,6 +60,16 @@ def told(
             b'{"ch":"%b","ts":%d,"tick":{"seqNum":%d,"prevSeqNum":%d,%b}}'
             % (topic.encode(), ts, number + 2, number + 1, levels[number % len(levels)]),
         )
+
+
+def _back(run: Run) -> tuple[Levels, Levels]:
+    """The levels of a delta that makes the last book the first one again."""
+    book = run.begin()
+    for pos, delta in enumerate(run.deltas):
+        book.delta(delta, pos, delta.ts_event)
+    sides = zip(book.book.top(), (run.snapshot.bids, run.snapshot.asks), strict=True)
+    bids, asks = ([*((price, 0.0) for price, _ in last), *first] for last, first in sides)
+    return bids, asks
 
 
 def build(archive: Path, said: Iterator[Told], *, compacted: bool = False) -> Path:

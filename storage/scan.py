@@ -40,7 +40,8 @@ _PIECES_MAX: Final = 8
 _POS_MAX: Final = (1 << 63) - 1
 
 _DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, OverflowError, MemoryError)
-"""What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length."""
+"""What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length.
+"""
 
 _LAST_TEXT: Final = "\U0010ffff"
 """No symbol comes after it."""
@@ -80,8 +81,8 @@ class Group(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """A row group: its number, the bounds of its positions, whether it has several symbols, and the columns of which
-    its statistics tell that all rows have what is wanted.
+    """A row group: its number, the bounds of its positions, whether it has several symbols, and the columns of
+    which its statistics tell that all rows have what is wanted.
     """
 
     number: int
@@ -110,7 +111,7 @@ class Scanner:
         """Pieces of a table with these columns, in order of position; none is empty. Raises
         :class:`CorruptFile`.
         """
-        for entries in _overlapping(contents.files.get(table, ())):
+        for entries in _overlapping(contents.files.get(table, ()), bounds):
             if len(entries) == 1:
                 yield from self.file(contents, entries[0], columns, bounds)
             else:
@@ -261,7 +262,7 @@ class Scanner:
         self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds
     ) -> Iterator[Callable[[], pa.Table]]:
         """What reads the pieces of a table's sealed files; each can be called in any thread."""
-        for entries in _overlapping(contents.files.get(table, ())):
+        for entries in _overlapping(contents.files.get(table, ()), bounds):
             if len(entries) == 1:
                 yield from self._jobs_of(contents, entries[0], columns, bounds)
             else:
@@ -312,8 +313,8 @@ class Scanner:
         return _by_position(pa.concat_tables(pieces).unify_dictionaries() if len(pieces) > 1 else pieces[0])
 
     def _in_order(self, path: Path, names: list[str], columns: Sequence[str], bounds: Bounds) -> list[_Span]:
-        """The row groups that can hold wanted rows; what a group has of the wanted symbol alone may well be in order
-        where it as a whole is not.
+        """The row groups that can hold wanted rows; what a group has of the wanted symbol alone may well be in
+        order where it as a whole is not.
         """
         groups = self._groups(path, bounds)
         if bounds.symbol is not None and not _ordered(groups):
@@ -390,13 +391,14 @@ class Scanner:
         return piece
 
 
-def _overlapping(entries: Sequence[FileEntry]) -> Iterator[list[FileEntry]]:
-    """Files by position, together with those they overlap: a clock that is set back over midnight leaves two dates
-    with records in turn.
+def _overlapping(entries: Iterable[FileEntry], bounds: Bounds) -> Iterator[list[FileEntry]]:
+    """Files that can hold wanted rows by position, together with those they overlap: a clock that is set back
+    over midnight leaves two dates with records in turn.
     """
     found: list[FileEntry] = []
     reach = -1
-    for entry in sorted(entries, key=lambda entry: entry.pos_min):
+    touched = [entry for entry in entries if _touches(entry, bounds)]
+    for entry in sorted(touched, key=lambda entry: entry.pos_min):
         if found and entry.pos_min > reach:
             yield found
             found = []
