@@ -24,6 +24,8 @@ _CALLS_PARTS: Final = 8
 _POINTS_PARTS: Final = 60
 _OVERLOAD_S: Final = 40
 _SHOWN_FAILURES: Final = 20
+_COMPUTING: Final = frozenset({"points", "power", "full"})
+"""Parts that keep a core busy. The others wait most of the time, for a process to live a little or to end."""
 
 
 def _pieces(part: str, count: int, size: int, seed: int) -> list[Task]:
@@ -58,6 +60,7 @@ def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int 
     if "power" in results:
         losses = results["power"]
         yield "disk states after a power loss", losses.states
+        yield "of these not byte for byte another of their life", losses.distinct
         yield "power losses at operations", losses.operations.total()
         yield "acknowledged records looked for in them", losses.checked
         yield "oldest record lost, ms", round(losses.oldest_ns / 1e6, 1)
@@ -70,11 +73,13 @@ def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int 
 @click.command()
 @click.option("--seed", default=1, show_default=True, help="Everything random depends on it.")
 @click.option("--jobs", default=2, show_default=True, help="Processes.")
-@click.option("--kills", default=8_000, show_default=True, help="Processes to kill while they write or open.")
-@click.option("--sealers", default=1_500, show_default=True, help="Processes to kill, sealers among them.")
+@click.option(
+    "--kills", default=21_000, show_default=True, help="Processes to kill while they write or open."
+)
+@click.option("--sealers", default=4_000, show_default=True, help="Processes to kill, sealers among them.")
 @click.option("--races", default=300, show_default=True, help="Start races for one archive.")
 @click.option("--shutdowns", default=30, show_default=True, help="Whole recorders to end under load.")
-@click.option("--states", default=600_000, show_default=True, help="States of the disk after a power loss.")
+@click.option("--states", default=2_000_000, show_default=True, help="States of the disk after a power loss.")
 @click.option("--full", default=250, show_default=True, help="Disks to fill up while a recorder writes.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts.")
 def main(
@@ -106,29 +111,18 @@ def main(
     failures: list[str] = []
     begun = time.monotonic()
     console = Console(stderr=True)
-    spawned = multiprocessing.get_context("spawn")
-    with (
-        Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress,
-        ProcessPoolExecutor(jobs, mp_context=spawned, initializer=begin) as pool,
-    ):
+    with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
         bar = progress.add_task("crash", total=len(tasks))
-        running: dict[Future[Any], Task] = {}
-        while tasks or running:
-            while tasks and len(running) <= jobs:
-                task = tasks.pop(0)
-                running[pool.submit(run, task)] = task
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                task = running.pop(future)
-                error = future.exception()
-                if error is not None:
-                    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-                    failures.append(f"{task.part}: {error!r}{notes}\n  repeat: {task.again}")
-                elif task.part in results:
-                    results[task.part].add(future.result())
-                else:
-                    results[task.part] = future.result()
-                progress.advance(bar)
+        for future, task in _spread(tasks, jobs):
+            error = future.exception()
+            if error is not None:
+                notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+                failures.append(f"{task.part}: {error!r}{notes}\n  repeat: {task.again}")
+            elif task.part in results:
+                results[task.part].add(future.result())
+            else:
+                results[task.part] = future.result()
+            progress.advance(bar)
     figures = dict(_figures(results, len(failures))) | {"seconds": round(time.monotonic() - begun, 1)}
     _FIGURES.parent.mkdir(parents=True, exist_ok=True)
     _FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
@@ -138,6 +132,36 @@ def main(
     for failure in failures[:_SHOWN_FAILURES]:
         click.echo(failure, err=True)
     sys.exit(1 if failures else 0)
+
+
+def _spread(tasks: list[Task], jobs: int) -> Iterator[tuple[Future[Any], Task]]:
+    """Tasks as they end. While so many processes wait, half as many compute; then as many. Each kind has processes of
+    its own: those that fork must not have loaded what the others need.
+    """
+    spawned = multiprocessing.get_context("spawn")
+    waiting = [task for task in tasks if task.part not in _COMPUTING]
+    computing = [task for task in tasks if task.part in _COMPUTING]
+    with (
+        ProcessPoolExecutor(jobs, mp_context=spawned, initializer=begin) as first,
+        ProcessPoolExecutor(jobs, mp_context=spawned, initializer=begin) as second,
+    ):
+        at_work: dict[Future[Any], Task] = {}
+        counts = {first: 0, second: 0}
+        pools: dict[Future[Any], ProcessPoolExecutor] = {}
+        while True:
+            beside = jobs // 2 if waiting or counts[first] else jobs
+            for pool, left, width in ((first, waiting, jobs), (second, computing, beside)):
+                while left and counts[pool] < width:
+                    task = left.pop(0)
+                    future = pool.submit(run, task)
+                    at_work[future], pools[future] = task, pool
+                    counts[pool] += 1
+            if not at_work:
+                return
+            done, _ = wait(at_work, return_when=FIRST_COMPLETED)
+            for future in done:
+                counts[pools.pop(future)] -= 1
+                yield future, at_work.pop(future)
 
 
 if __name__ == "__main__":

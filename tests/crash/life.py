@@ -8,6 +8,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -194,13 +195,10 @@ class Life:
             if not path.endswith(".parquet"):
                 continue
             try:
-                rows = pq.read_table(io.BytesIO(content), partitioning=None, use_threads=False)
+                frames = _read_whole(content, frames="/frames/" in path)
             except pa.ArrowException as error:
                 raise Lost(f"{path} is not whole: {error}") from error
-            if "/frames/" not in path:
-                continue
-            columns = (rows.column(name).to_pylist() for name in ("pos", "payload"))
-            for pos, payload in zip(*columns, strict=True):
+            for pos, payload in frames:
                 if pos in stored:
                     raise Lost(f"record {pos} is sealed twice")
                 stored[pos] = payload
@@ -281,6 +279,17 @@ STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("compact", Life.compact),
 )
 """The life of an archive, by the name of each step."""
+
+
+@lru_cache(maxsize=1024)
+def _read_whole(content: bytes, *, frames: bool) -> list[tuple[int, str]]:
+    """Reads a whole file of Parquet; position and text of each row, of ``frames``. One that was read before is not
+    read again: most files are those of the life before it was disturbed.
+    """
+    rows = pq.read_table(io.BytesIO(content), partitioning=None, use_threads=False)
+    if not frames:
+        return []
+    return list(zip(*(rows.column(name).to_pylist() for name in ("pos", "payload")), strict=True))
 
 
 def sealed_files(disk: SimDisk, *folders: Path) -> dict[str, bytes]:

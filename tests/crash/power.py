@@ -35,12 +35,14 @@ _FSYNC_MS: Final = 100
 
 
 class Losses(msgspec.Struct):
-    """What was tried. ``states``: of the disk, each opened. ``checked``: how often an acknowledged record was looked
-    for. ``operations``: those at which the power went. ``oldest_ns``: age of the oldest record that was lost, and
-    ``waited_ns`` how much of that the disk had kept the journal waiting.
+    """What was tried. ``states``: of the disk, each held against what was acknowledged by then; ``distinct``: those
+    that were not byte for byte another one of the same life, each opened. ``checked``: how often an acknowledged
+    record was looked for. ``operations``: those at which the power went. ``oldest_ns``: age of the oldest record
+    that was lost, and ``waited_ns`` how much of that the disk had kept the journal waiting.
     """
 
     states: int = 0
+    distinct: int = 0
     traces: int = 0
     checked: int = 0
     operations: Counter[str] = msgspec.field(default_factory=Counter)
@@ -50,6 +52,7 @@ class Losses(msgspec.Struct):
     def add(self, other: Losses) -> None:
         """Joins two counts."""
         self.states += other.states
+        self.distinct += other.distinct
         self.traces += other.traces
         self.checked += other.checked
         self.operations += other.operations
@@ -105,6 +108,8 @@ class _Eyes:
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, int, int], Found] = {}
+        self.opened: dict[tuple[object, ...], tuple[int, Found]] = {}
+        """By the image of a disk what opening it gave: the next position, and what there is to read then."""
 
     def look(self, disk: SimDisk) -> Found:
         whole = Found({}, 0, 0, [])
@@ -126,15 +131,27 @@ class _Eyes:
         return whole
 
 
-def _check(state: SimDisk, trace: Trace, losses: Losses, eyes: _Eyes) -> None:
-    witness, now = trace.witness, trace.clock.now
-    if losses.states % _WHOLE_OPENING:
-        lock, _, recovery = claim(ARCHIVE, "huobi", created_ns=now, archive_id=b"archive0", disk=state)
+def _open(state: SimDisk, trace: Trace, eyes: _Eyes, *, whole: bool) -> tuple[int, Found]:
+    """As the next recorder does; the next position, and what there is to read."""
+    if whole:
+        next_pos = Journal.open(ARCHIVE, "huobi", clock=trace.clock, options=_READING, disk=state).next_pos
+    else:
+        lock, _, recovery = claim(
+            ARCHIVE, "huobi", created_ns=trace.clock.now, archive_id=b"archive0", disk=state
+        )
         next_pos = recovery.next_pos
         lock.release()
-    else:
-        next_pos = Journal.open(ARCHIVE, "huobi", clock=trace.clock, options=_READING, disk=state).next_pos
-    found = eyes.look(state)
+    return next_pos, eyes.look(state)
+
+
+def _check(state: SimDisk, trace: Trace, losses: Losses, eyes: _Eyes) -> None:
+    witness, now = trace.witness, trace.clock.now
+    image = state.image()
+    known = eyes.opened.get(image)
+    if known is None:
+        known = eyes.opened[image] = _open(state, trace, eyes, whole=losses.distinct % _WHOLE_OPENING == 0)
+        losses.distinct += 1
+    next_pos, found = known
     witness.check(found, next_pos)
     age = witness.oldest_lost(found, now)
     if age > _FSYNC_MS * 1_000_000:

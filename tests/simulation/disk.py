@@ -22,7 +22,9 @@ import errno
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import combinations, product
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -271,7 +273,7 @@ class SimDisk:
         self.capacity = capacity
         self.before: Callable[[str, Path], None] | None = None
         self.operations = 0
-        self.rng = random.Random(0)
+        self._seed: float = 0
         self._root = _Folder()
         self._folders = {"/": self._root}
         self._pending: list[_Change] = []
@@ -304,6 +306,15 @@ class SimDisk:
             for name, node in at.live.items():
                 if isinstance(node, _Inode):
                     (real / name).write_bytes(node.data)
+
+    @cached_property
+    def rng(self) -> random.Random:
+        """Made when it is asked for: most disks that are left by a power loss never are."""
+        return random.Random(self._seed)
+
+    def image(self) -> tuple[object, ...]:
+        """Names and content of all that is there: equal for disks that nobody can tell apart by reading."""
+        return _image(self._root)
 
     @property
     def used(self) -> int:
@@ -481,7 +492,7 @@ class SimDisk:
                 moved.append((folder, name, None if node is None else copy(node)))
             twin._pending.append(tuple(moved))
         twin._adopt(root)
-        twin.rng.seed(self.rng.random())
+        twin._seed = self.rng.random()
         twin._stale = self._stale
         return twin
 
@@ -512,14 +523,22 @@ class SimDisk:
                 break
         else:
             for applied in orders:
-                for tears in product(*(list(_all_tears(inode)) for inode in inodes)):
-                    chosen = dict(zip(map(id, inodes), tears, strict=True))
+                there = self._files_after(applied)
+                torn = [inode for inode in inodes if id(inode) in there]
+                for tears in product(*(list(_all_tears(inode)) for inode in torn)):
+                    chosen = dict(zip(map(id, torn), tears, strict=True))
                     yield self._after(applied, lambda inode, c=chosen: c[id(inode)], rng)  # type: ignore[misc]
             return
         seen: set[tuple[object, ...]] = set()
         plans = _plans(orders, inodes, rng, limit * 4)
+        found: dict[tuple[int, ...], list[int]] = {}
         for applied, tears in plans:
-            key = (tuple(map(id, applied)), tears)
+            changes = tuple(map(id, applied))
+            if (places := found.get(changes)) is None:
+                files = self._files_after(applied)
+                places = found[changes] = [index for index, inode in enumerate(inodes) if id(inode) in files]
+            # How a file comes out that has no name then makes no difference.
+            key = (changes, tuple([tears[index] for index in places]))
             if key in seen:
                 continue
             seen.add(key)
@@ -527,6 +546,27 @@ class SimDisk:
             yield self._after(applied, lambda inode, c=chosen: c[id(inode)], rng)  # type: ignore[misc]
             if len(seen) >= limit:
                 return
+
+    def _files_after(self, applied: Sequence[_Change]) -> set[int]:
+        """The files (by id) that have a name once these changes are durable."""
+        names: dict[int, dict[str, _Node]] = {}
+        for change in applied:
+            for place, name, node in change:
+                of_place = names.setdefault(id(place), place.durable.copy())
+                if node is None:
+                    of_place.pop(name, None)
+                else:
+                    of_place[name] = node
+        files: set[int] = set()
+        todo = [self._root]
+        while todo:
+            place = todo.pop()
+            for node in names.get(id(place), place.durable).values():
+                if isinstance(node, _Folder):
+                    todo.append(node)
+                else:
+                    files.add(id(node))
+        return files
 
     def _after(
         self, applied: Sequence[_Change], tear: Callable[[_Inode], _Tear], rng: random.Random
@@ -560,7 +600,7 @@ class SimDisk:
         root = survivor(self._root)
         assert isinstance(root, _Folder)
         twin._adopt(root)
-        twin.rng.seed(rng.random())
+        twin._seed = rng.random()
         twin._stale = self._stale
         return twin
 
@@ -676,6 +716,13 @@ class SimDisk:
                 seen.add(id(node))
                 nodes += node.durable.values()
         return list(found.values())
+
+
+def _image(folder: _Folder) -> tuple[object, ...]:
+    return tuple(
+        (name, node.share() if isinstance(node, _Inode) else _image(node))
+        for name, node in sorted(folder.live.items(), key=itemgetter(0))
+    )
 
 
 def _folders_of(root: _Folder) -> dict[str, _Folder]:
