@@ -189,6 +189,15 @@ def test_a_renewed_stream_that_dies_again_is_given_longer_each_time() -> None:
     assert waits == [2, 4, 8, 16]
 
 
+def test_an_answer_is_waited_for_by_the_lines_own_round_trip() -> None:
+    watch = Watch("a")
+    assert watch.health.answer_ns == SETTINGS.answer_ns
+    watch.health.round_trip.learn(50 * MS)
+    assert watch.health.answer_ns == SETTINGS.answer_ns, "a fast line needs no more"
+    watch.health.round_trip.learn(1300 * MS)
+    assert 1500 * MS < watch.health.answer_ns < 2 * S
+
+
 def test_an_answer_without_data_is_no_death() -> None:
     watch = Watch("a", "b")
     watch.stream("a", 3, 0.25)
