@@ -130,7 +130,8 @@ def changes(deltas: Iterator[Step], books: Iterator[Whole]) -> Iterator[Change]:
                 if step.epoch == epoch and (seq is None or step.seq > seq):
                     seq = step.seq
                     yield step._replace(ts_recv=max(step.ts_recv, whole.ts_recv))
-            waiting.clear()
+            # Of merged lines one may be far behind: what it brings can wait for an epoch after the next.
+            waiting = [step for step in waiting if step.epoch > whole.epoch]
 
 
 def newest_whole(scanner: Scanner, contents: Contents, bounds: Bounds) -> Whole | None:

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from bookreel import venues
 from bookreel.storage.disk import Disk, OsDisk, write_whole
-from bookreel.storage.errors import StorageError, Unsettled
+from bookreel.storage.errors import FileGone, StorageError, Unsettled
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import Layout, create_archive
 from bookreel.storage.manifest import MANIFEST_FORMAT, FileEntry, SegmentEntry, encode_entry
@@ -88,7 +88,13 @@ def merge(
     _check(sources, Path(into), disk)
     report = MergeReport([0, 0])
     with _staging(Path(into), disk) as folder:
-        _Merger(sources, folder, disk).run(report, progress)
+        try:
+            _Merger(sources, folder, disk).run(report, progress)
+        except FileGone as error:
+            for source in sources:
+                if source.compacted():
+                    raise Unsettled(source.root, 1) from error
+            raise
         for source in sources:
             if not source.same():
                 raise Unsettled(source.root, 1)
@@ -265,6 +271,8 @@ def _check(sources: list[Source], into: Path, disk: Disk) -> None:
             raise CannotMerge(f"archive {source.root} is being recorded; stop the recorder first")
         if disk.locked(Layout(source.root).seal_lock):
             raise CannotMerge(f"archive {source.root} is being sealed; wait until that is done")
+        if disk.locked(Layout(source.root).compact_lock):
+            raise CannotMerge(f"archive {source.root} is being compacted; wait until that is done")
     place = into.resolve()
     if any(place == root or place.is_relative_to(root) for root in roots):
         raise CannotMerge(f"{into} is inside an archive that is to be merged; name a new folder elsewhere")

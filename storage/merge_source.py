@@ -68,6 +68,11 @@ class Source:
             Manifest.load(self.root, self._disk, known=self._manifest).segments
         ) == len(self._manifest.segments)
 
+    def compacted(self) -> bool:
+        """Whether files were put in the place of others since this object was made."""
+        now = Manifest.load(self.root, self._disk, known=self._manifest)
+        return now.tables() != self._manifest.tables()
+
     def records(self) -> Iterator[Record | Damage]:
         """Every record, and a :class:`Damage` wherever some before the next one are missing."""
         last = 0

@@ -466,7 +466,11 @@ class _BookCheck:
         self._epoch, self._seq, self._pos = whole.epoch, whole.seq or 0, whole.pos
         self._book.load(whole.bids, whole.asks)
         self._ahead = {}
-        waiting, self._waiting = self._waiting, []
+        # Of merged lines one may be far behind: what it brings can wait for an epoch after the next.
+        waiting, self._waiting = (
+            self._waiting,
+            [step for step in self._waiting if step.epoch > whole.epoch],
+        )
         for step in waiting:
             if step.epoch == whole.epoch and step.seq > self._seq:
                 # Buffered frames came before the snapshot: what is missing between them is looked for there.

@@ -19,10 +19,12 @@ from bookreel.book.model import Delta, Gap
 from bookreel.replay import Archive
 from bookreel.replay.asof import Coverage
 from bookreel.storage.changes import Step, changes, steps, wholes
+from bookreel.storage.compact import compact
 from bookreel.storage.contents import Contents, Stream
 from bookreel.storage.disk import File, OsDisk
+from bookreel.storage.errors import Unsettled
 from bookreel.storage.journal import Journal, JournalOptions
-from bookreel.storage.merge import interleaved, merge
+from bookreel.storage.merge import CannotMerge, interleaved, merge
 from bookreel.storage.merge_chain import ChainRun
 from bookreel.storage.merge_gaps import Life, common_gaps
 from bookreel.storage.merge_lines import Lines
@@ -30,8 +32,9 @@ from bookreel.storage.merge_source import Source
 from bookreel.storage.normalize import Normalizer
 from bookreel.storage.record import Direction, Kind, Record, encode_event
 from bookreel.storage.scan import Bounds, Scanner
+from bookreel.storage.schema import TABLES
 from bookreel.storage.seal import seal
-from bookreel.storage.segment import Damage
+from bookreel.storage.segment import Damage, list_segments
 from bookreel.storage.verify import verify
 from bookreel.venues.huobi import Huobi
 from tests.simulation.ab import FRAME_NS, START_NS, SYMBOL, Frame, Wire, World, apply, run
@@ -656,3 +659,90 @@ def test_a_recorder_goes_on_in_a_merged_archive(tmp_path: Path) -> None:
         found = opened.sql("SELECT feed, cause, epoch_ns(start) FROM gaps ORDER BY feed").fetchall()
     assert [(feed, cause) for feed, cause, _ in found] == [(feed, "operator") for feed in FEEDS]
     assert sorted(start for _, _, start in found) == sorted(ends)
+
+
+# Compacted sources
+
+MIDNIGHT_NS = 6_400 * 10**9
+"""From the first frame to midnight."""
+
+DAYS_LATER = START_NS + 10 * 86_400 * 10**9
+
+
+def tables_of(archive: Path) -> dict[str, list[tuple[Any, ...]]]:
+    with Archive(archive, verify_on_read=True) as opened:
+        return {table: opened.sql(f"FROM {table} ORDER BY ALL").fetchall() for table in TABLES}
+
+
+@pytest.mark.parametrize("before", [0, 8 * 10**9])
+def test_compacting_before_changes_no_byte(
+    tmp_path: Path, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a day has many files or one, and where it ends: the merge reads by position."""
+    monkeypatch.setattr("bookreel.storage.merge.SEGMENT_RECORDS", 300)
+    late = MIDNIGHT_NS - before if before else 0
+    wires = (
+        Wire(1, loss=0.03, breaks=0.01, lag_ns=late),
+        Wire(2, loss=0.03, breaks=0.01, lag_ns=late + 3_000_000),
+    )
+    a, b = recorded(tmp_path, *wires)
+    merge(a, b, tmp_path / "c")
+    for source in (a, b):
+        assert compact(source, now_ns=DAYS_LATER).files_after
+    merge(a, b, tmp_path / "d")
+    assert contents(tmp_path / "c") == contents(tmp_path / "d")
+    assert compact(tmp_path / "d", now_ns=DAYS_LATER).files_after >= 5
+    assert tables_of(tmp_path / "c") == tables_of(tmp_path / "d")
+    assert verify(tmp_path / "d").problems == []
+
+
+def test_a_compacted_source_with_a_clock_that_was_set_back_over_midnight(tmp_path: Path) -> None:
+    """Two days of one source that have each other's positions."""
+    a, b = recorded(tmp_path, Wire(1, loss=0.02), Wire(2, loss=0.02), frames=4)
+    for source, seed in ((a, 1), (b, 2)):
+        shutil.rmtree(source)
+        records = Wire(seed, lag_ns=MIDNIGHT_NS - 10**9, loss=0.02).records(iter(World(1000, 5)))
+        back = (
+            msgspec.structs.replace(record, ts_recv=record.ts_recv - 5 * 10**9, mono=record.pos)
+            if 500 < record.pos < 520 or record.pos >= 700
+            else msgspec.structs.replace(record, mono=record.pos)
+            for record in records
+        )
+        write(source, back, identity=source.name.encode() * 8, sealed=-1, rotate=90)
+    merge(a, b, tmp_path / "c")
+    for source in (a, b):
+        assert compact(source, now_ns=DAYS_LATER).files_after
+    merge(a, b, tmp_path / "d")
+    assert contents(tmp_path / "c") == contents(tmp_path / "d")
+    assert verify(tmp_path / "d").problems == []
+
+
+def test_a_compacted_source_with_a_journal_behind_it(tmp_path: Path) -> None:
+    wires = Wire(1, loss=0.03, lag_ns=MIDNIGHT_NS - 10**10), Wire(2, loss=0.03, lag_ns=MIDNIGHT_NS - 10**10)
+    a, b = recorded(tmp_path, *wires, sealed=(4, -1))
+    merge(a, b, tmp_path / "c")
+    assert list_segments(a) != [] == list_segments(b)
+    assert [compact(source, now_ns=DAYS_LATER).folders > 0 for source in (a, b)] == [True, True]
+    merge(a, b, tmp_path / "d")
+    assert contents(tmp_path / "c") == contents(tmp_path / "d")
+
+
+def test_a_source_that_is_compacted_meanwhile(tmp_path: Path) -> None:
+    a, b = recorded(tmp_path, Wire(1, loss=0.02), Wire(2, loss=0.02))
+    lock = OsDisk().lock(a / "compact.lock", "the test")
+    assert lock is not None
+    with pytest.raises(CannotMerge, match="being compacted"):
+        merge(a, b, tmp_path / "c")
+    lock.release()
+    done: list[int] = []
+
+    def disturb(count: int, least: int) -> None:
+        if not done:
+            done.append(compact(a, now_ns=DAYS_LATER).files_after)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bookreel.storage.merge._STEP", 1)
+        with pytest.raises(Unsettled):
+            merge(a, b, tmp_path / "c", progress=disturb)
+    assert done and not (tmp_path / "c").exists()
+    merge(a, b, tmp_path / "c")
