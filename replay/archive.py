@@ -53,17 +53,20 @@ class Archive:
 
     Times are integer ns, ISO-8601 text (UTC unless it says otherwise) or a ``datetime`` with a time zone; a
     range includes its start and excludes its end. ``verify_on_read``: check a sealed file's digest before
-    the first query that uses it.
+    the first query that uses it. ``memory_bytes``: of a statement of SQL; None is what DuckDB allows.
 
     Raises ``storage.errors.NotAnArchive`` and ``UnknownFormat``; the methods raise what
     :mod:`bookreel.replay.errors` lists, and ``CorruptFile`` where a stored file is damaged.
     """
 
-    def __init__(self, path: Path | str, *, verify_on_read: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, *, verify_on_read: bool = False, memory_bytes: int | None = None
+    ) -> None:
         self.path = Path(path)
         self._tail = Tail(self.path)
         self._digests = Digests(whole=verify_on_read)
         self._scanner = Scanner(self._digests)
+        self._memory_bytes = memory_bytes
         self._gaps: dict[str, list[Gap]] = {}
 
     def __enter__(self) -> Archive:
@@ -83,7 +86,7 @@ class Archive:
     @cached_property
     def _database(self) -> Database:
         """Made when SQL is first asked for: that takes longer than finding a book."""
-        return Database(self.path, digests=self._digests)
+        return Database(self.path, digests=self._digests, memory_bytes=self._memory_bytes)
 
     def symbols(self) -> list[str]:
         """Symbols that have at least one stream."""

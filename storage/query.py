@@ -118,10 +118,12 @@ class Database:
     """An in-memory DuckDB that can see one archive. Each :meth:`view` is a connection with views of its own.
 
     ``digests``: what sealed files are checked by before the first query that uses them; by their footers, unless it
-    is given.
+    is given. ``memory_bytes``: of a statement, which then runs in one thread and leaves nothing on disk.
     """
 
-    def __init__(self, archive: Path, *, digests: Digests | None = None) -> None:
+    def __init__(
+        self, archive: Path, *, digests: Digests | None = None, memory_bytes: int | None = None
+    ) -> None:
         self._digests = Digests(whole=False) if digests is None else digests
         self._con = duckdb.connect(":memory:")
         for table, schema in (TABLES | _OWN).items():
@@ -131,7 +133,13 @@ class Database:
         for statement in _UNTURNED.values():
             self._con.execute(statement)
         folder = str(archive.absolute() / "parquet").replace("'", "''")
+        bounds = (
+            ()
+            if memory_bytes is None
+            else (f"memory_limit = '{memory_bytes}B'", "threads = 1", "temp_directory = ''")
+        )
         for setting in (
+            *bounds,
             "timezone = 'UTC'",
             f"allowed_directories = ['{folder}/']",
             "enable_external_access = false",

@@ -9,9 +9,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import msgspec
 from aiohttp import web
 
-from bookreel.replay.server import data, replay, status, tardis
+from bookreel.replay.server import data, replay, sql, status, tardis
 from bookreel.replay.server.auth import LOOPBACK, Guard
 from bookreel.replay.server.errors import (
     BadRequest,
@@ -25,8 +26,9 @@ from bookreel.replay.server.errors import (
     translate,
 )
 from bookreel.replay.server.jobs import READING
-from bookreel.replay.server.keys import ARCHIVE, SETTINGS, STOPPING, STREAMS, WORKERS
+from bookreel.replay.server.keys import ARCHIVE, SETTINGS, SQL_WORKERS, STOPPING, STREAMS, WORKERS
 from bookreel.replay.server.limits import Slots
+from bookreel.replay.server.openapi import openapi_route
 from bookreel.replay.server.parameters import parse
 from bookreel.replay.server.routes import Route
 from bookreel.replay.server.settings import Settings
@@ -38,7 +40,7 @@ __all__ = ["ROUTES", "make_app"]
 _Next: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES, *data.ROUTES, *replay.ROUTES, *tardis.ROUTES)
-"""Everything that is answered on the first port; further tables are added here."""
+"""Everything that is answered on the first port, but for SQL and the document about it."""
 
 _ORIGIN: Final[Any] = web.RequestKey("ORIGIN", str)
 """The origin whose pages may read the answer."""
@@ -56,7 +58,11 @@ _log = logging.getLogger(__name__)
 
 
 def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES) -> web.Application:
-    """An application that answers ``routes`` from an archive; nothing is opened before it starts."""
+    """An application that answers ``routes`` from an archive, and ``/v1/sql`` where it is enabled; nothing is opened
+    before it starts.
+    """
+    routes = [*routes, *(sql.ROUTES if settings.sql else ())]
+    routes.append(openapi_route(routes, token=settings.token is not None))
     hosts: frozenset[str] | None = frozenset({settings.host, *settings.allow_hosts})
     if settings.host in LOOPBACK:
         hosts = LOOPBACK | frozenset(settings.allow_hosts)
@@ -68,17 +74,19 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
     app[SETTINGS] = settings
     app[STREAMS] = Slots(settings.limits.streams, "streams")
     app[STOPPING] = asyncio.Event()
-    app[WORKERS] = Workers(
-        settings.workers,
-        Orders(
-            archive=str(archive.absolute()),
-            verify=settings.verify,
-            niceness=settings.niceness,
-            bytes_max=None,
-            jobs=tuple(READING),
-        ),
+    orders = Orders(
+        archive=str(archive.absolute()),
+        verify=settings.verify,
+        niceness=settings.niceness,
+        bytes_max=None,
+        jobs=tuple(READING),
     )
+    app[WORKERS] = Workers(settings.workers, orders)
     app.cleanup_ctx.append(_with_workers)
+    if settings.sql:
+        confined = msgspec.structs.replace(orders, bytes_max=settings.sql_bytes, jobs=("sql",))
+        app[SQL_WORKERS] = Workers(settings.sql_processes, confined, exclusive=True)
+        app.cleanup_ctx.append(_with_sql)
     app.on_shutdown.append(_stop)
     app.on_response_prepare.append(_add_headers)
     for route in routes:
@@ -88,6 +96,11 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
 
 async def _with_workers(app: web.Application) -> AsyncIterator[None]:
     async with app[WORKERS]:
+        yield
+
+
+async def _with_sql(app: web.Application) -> AsyncIterator[None]:
+    async with app[SQL_WORKERS]:
         yield
 
 

@@ -44,7 +44,7 @@ class Piece(NamedTuple):
     """Rows, and the cursor that goes on after the first so many of them."""
 
     rows: pa.Table
-    cursor: Callable[[int], str]
+    cursor: Callable[[int], str | None]
 
 
 class _Page:

@@ -31,6 +31,7 @@ __all__ = [
     "NotAcceptable",
     "NotAllowed",
     "NotFound",
+    "OverLimit",
     "ServeError",
     "TooLarge",
     "Unauthorized",
@@ -145,6 +146,13 @@ class Busy(ServeError):
     status = 429
     name = "busy"
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class OverLimit(ServeError):
+    """It took more time or memory than is allowed."""
+
+    status = 400
+    name = "over_limit"
 
 
 class Internal(ServeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from bookreel.replay.server import books, catalog, tables
+from bookreel.replay.server import books, catalog, statement, tables
 from bookreel.replay.server.delivery import Parts
 from bookreel.replay.server.desk import Desk
 
@@ -27,5 +27,5 @@ READING: Final[dict[str, Job]] = {
 }
 """Those of the processes that answer several at once."""
 
-JOBS: Final[dict[str, Job]] = {**READING}
+JOBS: Final[dict[str, Job]] = {**READING, "sql": statement.run}
 """All of them."""

@@ -12,7 +12,7 @@ from bookreel.replay.server.limits import Slots
 from bookreel.replay.server.settings import Settings
 from bookreel.replay.server.workers import Workers
 
-__all__ = ["ARCHIVE", "SETTINGS", "STOPPING", "STREAMS", "WORKERS"]
+__all__ = ["ARCHIVE", "SETTINGS", "SQL_WORKERS", "STOPPING", "STREAMS", "WORKERS"]
 
 ARCHIVE: Final = web.AppKey("ARCHIVE", Path)
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
@@ -21,6 +21,9 @@ STREAMS: Final = web.AppKey("STREAMS", Slots)
 
 WORKERS: Final = web.AppKey("WORKERS", Workers)
 """The processes that read; there while the server runs."""
+
+SQL_WORKERS: Final = web.AppKey("SQL_WORKERS", Workers)
+"""The processes for SQL, one statement at a time; there where it is enabled."""
 
 STOPPING: Final = web.AppKey("STOPPING", asyncio.Event)
 """Set when the server begins to end: long answers then end with a record that says so."""

@@ -41,7 +41,7 @@ _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 _DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK: Final = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
 _ZONE: Final = r"Z|[+-][0-9]{2}:[0-9]{2}"
-_TIME: Final = rf"^({_DAY}({_CLOCK})?({_ZONE})?|-?[0-9]{{5,18}})$"
+_TIME: Final = rf"^({_DAY}({_CLOCK})?({_ZONE})?|-?[0-9]{{1,18}})$"
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,7 +51,9 @@ def main(arguments: list[str]) -> None:
     os.nice(orders.niceness)
     pa.set_cpu_count(1)
     control = socket.socket(fileno=int(arguments[0]))
-    with Archive(Path(orders.archive), verify_on_read=orders.verify) as archive:
+    with Archive(
+        Path(orders.archive), verify_on_read=orders.verify, memory_bytes=orders.bytes_max
+    ) as archive:
         desk = Desk(archive)
         archive.sql(
             "FROM gaps LIMIT 0"
@@ -99,7 +101,7 @@ def _confine(bytes_max: int) -> None:
 
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     if pages:
-        most = pages * resource.getpagesize() + bytes_max
+        most = pages * resource.getpagesize() + 2 * bytes_max  # DuckDB keeps to the half by itself
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -19,11 +19,11 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from bookreel.replay.server.errors import Busy, ServeError, Unavailable
+from bookreel.replay.server.errors import Busy, OverLimit, ServeError, Unavailable
 from bookreel.replay.server.wire import FRAME, Failure, Frame, Head, Question, read_frame
 from bookreel.replay.server.worker import Orders
 
-__all__ = ["OutOfTime", "Work", "Workers"]
+__all__ = ["Work", "Workers"]
 
 _READY_S: Final = 120.0
 """For a process to be there: it has the journal's tail to decode."""
@@ -34,10 +34,6 @@ _END_S: Final = 2.0
 _BUFFER_BYTES: Final = 1 << 20
 
 _log = logging.getLogger(__name__)
-
-
-class OutOfTime(Exception):
-    """A process did not answer in the time that it was given."""
 
 
 class Relayed(ServeError):
@@ -57,12 +53,14 @@ class _Worker:
         self.process = process
         self.control = control
         self.busy = 0
+        self._killed = False
 
     @property
     def alive(self) -> bool:
-        return self.process.returncode is None
+        return self.process.returncode is None and not self._killed
 
     def kill(self) -> None:
+        self._killed = True  # it may take a moment until the system says so
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
@@ -112,7 +110,7 @@ class Workers:
                 raise Unavailable("a process that reads has just ended; try again") from error
             near.setblocking(False)
             reader, writer = await asyncio.open_connection(sock=near, limit=_BUFFER_BYTES)
-            work = Work(reader, seconds)
+            work = Work(reader, seconds, exclusive=self._exclusive)
             try:
                 question = msgspec.msgpack.encode(Question(job, dict(values)))
                 writer.write(FRAME.pack(len(question), Frame.QUESTION) + question)
@@ -187,12 +185,13 @@ class Workers:
 class Work:
     """An answer that is being made: first :meth:`head`, then the chunks of its body by iteration.
 
-    Both raise ServeError for what went wrong in the process, Unavailable where it died, OutOfTime.
+    Both raise ServeError for what went wrong in the process, Unavailable or OverLimit where it died.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, seconds: float | None) -> None:
+    def __init__(self, reader: asyncio.StreamReader, seconds: float | None, *, exclusive: bool) -> None:
         self._reader = reader
-        self._left = seconds
+        self._seconds = self._left = seconds
+        self._exclusive = exclusive
         self.ended = False
         """Whether nothing more is being done for it."""
 
@@ -219,8 +218,12 @@ class Work:
             async with asyncio.timeout(self._left):
                 kind, payload = await read_frame(self._reader)
         except TimeoutError:
-            raise OutOfTime from None
+            raise OverLimit(
+                f"it took more than {self._seconds:g} s, which is the limit; ask for less"
+            ) from None
         except (asyncio.IncompleteReadError, ConnectionError) as error:
+            if self._exclusive:
+                raise OverLimit("it took more memory than is allowed, or broke its process") from error
             raise Unavailable("the process that read for this ended; try again") from error
         if self._left is not None:
             self._left = max(0.0, self._left - (clock() - began))
