@@ -45,9 +45,8 @@ def test_its_examples_are_accepted(site: Site) -> None:
         for parameter in operations.get("get", {"parameters": []})["parameters"]:
             if parameter["name"] in ("cursor", "after", "symbol", "feed", "symbols", "feeds", "options"):
                 continue  # those are of an archive
-            needed = {"symbol": "btcusdt", "table": "trades", "q": "SELECT 1"}
-            known = {p["name"] for p in operations["get"]["parameters"] if p["required"]}
-            query = {name: value for name, value in needed.items() if name in known}
+            required = [known for known in operations["get"]["parameters"] if known["required"]]
+            query = {known["name"]: known["example"] for known in required}
             query |= {parameter["name"]: parameter["example"]}
             if parameter["name"] in ("follow", "speed"):
                 continue  # it would not end, or not soon
