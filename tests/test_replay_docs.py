@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bookreel.replay import REPLAY_TABLES
+from tests.documents import COMMAND, ROOT, blocks, record_exchange
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "replay.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = blocks(TEXT)
 
 OUTPUT = {
     "events(symbols": r"RecordedTrade\(symbol='btcusdt', feed='trade.detail'",
@@ -33,17 +33,7 @@ OUTPUT = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``archive`` in it."""
     path = tmp_path_factory.mktemp("docs")
-    words = [sys.executable, "-m", "bookreel.cli"]
-    listen = ["exchange", "--port", "0", "--symbols", "btcusdt,ethusdt", "--rate", "60"]
-    with subprocess.Popen([*words, *listen], stdout=subprocess.PIPE, text=True) as exchange:
-        assert exchange.stdout is not None
-        _, ws, feed, rest = exchange.stdout.readline().split()
-        urls = ["--ws-url", ws, "--feed-url", feed, "--rest-url", rest]
-        choice = ["--symbols", "btcusdt,ethusdt", "--feeds", "mbp.150,bbo,trade", "--for", "3s"]
-        subprocess.run(
-            [*words, "record", "--archive", path / "archive", *choice, *urls], check=True, timeout=60
-        )
-        exchange.kill()
+    record_exchange(path / "archive")
     return path
 
 
@@ -56,7 +46,7 @@ def test_blocks_run(folder: Path) -> None:
             words = [sys.executable, "-c", source]
             if language == "sh":
                 assert source.startswith("bookreel replay ")
-                words[1:] = ["-m", "bookreel.cli", *shlex.split(source)[1:]]
+                words = [*COMMAND, *shlex.split(source)[1:]]
             done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
             assert done.returncode == 0, f"{source}\n{done.stderr}"
             for word, pattern in OUTPUT.items():
