@@ -137,6 +137,11 @@ class Outcome(enum.Enum):
     IGNORED = "of no use"
 
 
+# Looking a member up in its class takes as long as applying two levels (Python 3.11).
+_LIVE: Final = State.LIVE
+_APPLIED: Final = Outcome.APPLIED
+
+
 class OpenGap(msgspec.Struct):
     """A gap that has not ended. Fields as in :class:`bookreel.book.model.Gap`; ``next_seq`` is filled in when
     it is known.
@@ -236,7 +241,7 @@ class BookSync:
     @property
     def valid(self) -> bool:
         """Whether ``book`` is right as of ``last_seq``."""
-        return self.state is State.LIVE
+        return self.state is _LIVE
 
     @property
     def wants_snapshot(self) -> bool:
@@ -277,7 +282,7 @@ class BookSync:
 
     def delta(self, delta: Delta, pos: int, ts_recv: int) -> Outcome:
         """Take one delta, received at ``ts_recv`` (ns) as journal record ``pos``. The hot path."""
-        if self.state is State.LIVE:
+        if self.state is _LIVE:
             if delta.prev_seq == self.last_seq:
                 book = self.book
                 book.apply(delta)
@@ -286,7 +291,7 @@ class BookSync:
                 self.last_seq = delta.seq
                 self._last_ts = ts_recv
                 self._joined = True
-                return Outcome.APPLIED
+                return _APPLIED
             return self._unlinked(delta, pos, ts_recv)
         return self._hold(delta, pos, ts_recv)
 

@@ -17,6 +17,7 @@ __all__ = ["RESYNC_BUCKETS_S", "LiveBook", "LiveBooks"]
 RESYNC_BUCKETS_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histogram of how long books were not live."""
 
+_APPLIED: Final = Outcome.APPLIED
 _RETRY_NS: Final = 100_000_000
 _REFUSALS_FREE: Final = 2
 _RETRY_CAP_NS: Final = 5_000_000_000
@@ -55,6 +56,8 @@ class LiveBook:
     def delta(self, delta: Delta, pos: int, wall: int, mono: int) -> Outcome:
         """The hot path. ``wall``: receive time, ns UTC."""
         outcome = self.sync.delta(delta, pos, wall)
+        if outcome is _APPLIED:
+            return outcome
         if outcome is Outcome.GAP:
             gap = self.sync.gap
             assert gap is not None, "a break opens a gap"

@@ -48,6 +48,7 @@ from bookreel.venues.message import (
 
 __all__ = ["Dialogue"]
 
+_APPLIED: Final = Outcome.APPLIED
 _MS: Final = 1_000_000
 _S: Final = 1_000_000_000
 _BUSY_PAUSE_NS: Final = 2 * _S
@@ -253,14 +254,15 @@ class Dialogue:
         for event in data.events:
             assert isinstance(event, Delta), "an incremental book's topic pushes deltas"
             outcome = book.delta(event, pos, wall, mono)
+            if outcome is _APPLIED:
+                continue
             if outcome is Outcome.GAP:
                 gap = book.sync.gap
                 assert gap is not None, "a break opens a gap"
                 self._note(
                     "resync", topic=name, cause=gap.cause, last_seq=gap.last_seq, next_seq=gap.next_seq
                 )
-            if outcome is not Outcome.APPLIED:
-                self._pursue(book, mono)
+            self._pursue(book, mono)
 
     def _spoke(self, name: str, frame: bytes | str, text: bytes, wall: int, mono: int) -> None:
         """A push came: its stream lives."""

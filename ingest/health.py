@@ -57,6 +57,13 @@ _PATIENCE_CAP: Final = 1 << 16
 _BURST_NS: Final = 250 * _MS
 """Questions saved up while nobody was suspected."""
 
+# For each frame and each look at all streams: to look a member up in its class takes long (Python 3.11).
+_OFF: Final = Phase.OFF
+_WATCHED: Final = Phase.WATCHED
+_ASKED: Final = Phase.ASKED
+_RESENT: Final = Phase.RESENT
+_CONFIRM: Final = Phase.CONFIRM
+
 Testimony: TypeAlias = Callable[[str, int], bool | None]
 """What other streams say of a silent topic now (monotonic ns). True: it has nothing to say; False: it should have
 spoken; None: they do not know."""
@@ -106,7 +113,7 @@ class LineHealth:
         """A stream spoke, by the wall clock at ``wall``. The hot path."""
         self.any_at = now
         stream = self.streams.get(topic)
-        if stream is None or stream.phase is Phase.OFF:
+        if stream is None or stream.phase is _OFF:
             return None
         pause = now - stream.last_at
         stream.last_at = now
@@ -115,9 +122,9 @@ class LineHealth:
         before, stream.payload = stream.payload, payload
         phase = stream.phase
         # A subscription is answered with the venue's last message: no pause to learn, and no proof of life.
-        if phase is Phase.RESENT and not stream.sequenced:
+        if phase is _RESENT and not stream.sequenced:
             return Finding("compare", topic, since, before)
-        if stream.echo and phase is Phase.CONFIRM:
+        if stream.echo and phase is _CONFIRM:
             stream.echo = False
             stream.good_wall = since
             return None
@@ -129,14 +136,14 @@ class LineHealth:
         stream.strikes = 0
         self._data_pace.learn(now - self.data_at)
         self.data_at = now
-        if phase is Phase.WATCHED:
+        if phase is _WATCHED:
             return None
-        stream.phase = Phase.WATCHED
+        stream.phase = _WATCHED
         if stream.sequenced:
             return None
-        if phase is Phase.CONFIRM and stream.answer is not None:
+        if phase is _CONFIRM and stream.answer is not None:
             return Finding("confirm", topic, since, stream.answer)
-        overdue = phase is Phase.ASKED and now - stream.asked_at > max(_OVERDUE_NS, self.answer_ns)
+        overdue = phase is _ASKED and now - stream.asked_at > max(_OVERDUE_NS, self.answer_ns)
         return Finding("hole", topic, since, why="it was back before it was asked") if overdue else None
 
     def acked(self, topic: str, now: int, wall: int, began: int, *, sequenced: bool) -> None:
@@ -294,7 +301,7 @@ class LineHealth:
         due: list[tuple[float, str, StreamHealth]] = []
         for topic, stream in self.streams.items():
             phase = stream.phase
-            if phase is Phase.WATCHED:
+            if phase is _WATCHED:
                 if self._waits(topic, stream):
                     continue
                 overdue = now - stream.last_at - stream.threshold(self.settings)
@@ -307,7 +314,7 @@ class LineHealth:
                     continue
                 if overdue > 0:
                     due.append((-overdue, topic, stream))
-            elif (phase is Phase.CONFIRM or phase is Phase.RESENT) and now > stream.until:
+            elif (phase is _CONFIRM or phase is _RESENT) and now > stream.until:
                 finding = self._late(topic, stream, now)
                 if finding is None:
                     continue
@@ -346,9 +353,9 @@ class LineHealth:
             )
         for topic, stream in self.streams.items():
             phase = stream.phase
-            if phase is Phase.WATCHED and not self._waits(topic, stream):
+            if phase is _WATCHED and not self._waits(topic, stream):
                 due = max(stream.last_at + int(stream.threshold(settings)), self._ask_at)
-            elif phase is Phase.CONFIRM or phase is Phase.RESENT:
+            elif phase is _CONFIRM or phase is _RESENT:
                 due = stream.until
             else:
                 continue

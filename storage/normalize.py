@@ -56,6 +56,12 @@ STATE_VERSION: Final = 1
 
 _DAY_NS: Final = 86_400_000_000_000
 
+# Members that each frame needs: to look one up in its class takes long (Python 3.11).
+_APPLIED: Final = Outcome.APPLIED
+_IN: Final = Direction.IN
+_COMPRESSED: Final = Kind.COMPRESSED
+_TEXT: Final = Kind.TEXT
+
 
 class BadState(StorageError):
     """A checkpoint cannot be used."""
@@ -164,7 +170,7 @@ class Normalizer:
         kind = record.kind
         if self._damaged:
             self._after_damage(record)
-        if kind is Kind.COMPRESSED or kind is Kind.TEXT:
+        if kind is _COMPRESSED or kind is _TEXT:
             self._frame(record)
             self._last_ts = record.ts_recv
         elif kind is Kind.EVENT:
@@ -277,17 +283,17 @@ class Normalizer:
         counts["frames"] += 1
         text = record.payload
         streams = self._streams
-        if record.direction is Direction.IN:
+        if record.direction is _IN:
             streams.received(record.pos, record.ts_recv, record.mono)
         line = streams.line(record.conn, record.epoch, record.ts_recv)
         try:
-            if record.kind is Kind.COMPRESSED:
+            if record.kind is _COMPRESSED:
                 text = self._venue.inflate(text)
             message = self._venue.decode(text)
         except (InflateError, DecodeError) as error:
             self._undecodable(record, line, text if isinstance(error, DecodeError) else None)
             return
-        if record.direction is Direction.IN:
+        if record.direction is _IN:
             line.last_ts = line.good_ts = record.ts_recv
             if type(message) is Data:
                 self._data(message, line, record, text)
@@ -306,7 +312,7 @@ class Normalizer:
     def _undecodable(self, record: Record, line: Line, text: bytes | None) -> None:
         topic = self._venue.salvage_topic(record.payload)
         self.counts["decode_errors"] += 1
-        if record.direction is Direction.IN:
+        if record.direction is _IN:
             self._streams.undecodable(line, topic, record.ts_recv)
             line.last_ts = record.ts_recv
         self._rows.frame(record, ("undecodable", topic, None), text)
@@ -340,7 +346,7 @@ class Normalizer:
         outcome = sync.delta(delta, record.pos, record.ts_recv)
         if stream.suspicion is not None:
             self._streams.delta_outcome(stream, outcome)
-        if outcome is Outcome.APPLIED:
+        if outcome is _APPLIED:
             self.counts["applied"] += 1
             if stream.wanted:
                 self._rows.delta(delta, sync.epoch, record.pos, record.ts_recv)

@@ -19,6 +19,7 @@ __all__ = ["FrameFacts", "RowWriter"]
 FrameFacts: TypeAlias = tuple[str, Topic | str | None, int | None]
 """What a frame's row says: kind, topic (its text where it is unknown), time of the event (ns)."""
 
+_OUT: Final = Direction.OUT
 _SHAPED: Final = ("book_deltas", "book_snapshots")
 
 
@@ -73,7 +74,7 @@ class RowWriter:
         if not self.wants(symbol):
             return
         readable = text is not None and (text.isascii() or _is_utf8(text))
-        direction = "out" if record.direction is Direction.OUT else "in"
+        direction = "out" if record.direction is _OUT else "in"
         name = topic if known is None else known.text
         payloads = (text, None) if readable else (None, record.payload)
         self._rows["frames"].append(
