@@ -153,8 +153,11 @@ def command(
         config = msgspec.structs.replace(config, recording=recording)
     elif symbols is not None:
         config = msgspec.structs.replace(config, symbols=tuple(symbols))
+    import uvloop
+
     try:
-        asyncio.run(_serve(config, for_))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, for_))
     except socket.gaierror as error:
         raise click.UsageError(f"--host {host}: {error.strerror}; 127.0.0.1 is this machine") from error
 

@@ -53,7 +53,7 @@ class _Trades(msgspec.Struct):
 
 
 class _Trade(msgspec.Struct):
-    id: Raw
+    ts: int = 0
     number: int | None = msgspec.field(default=None, name="tradeId")
 
 
@@ -158,6 +158,15 @@ class RecordedTrades(RecordedFeed):
         """A tick; the venue sends the last one again after each subscription."""
         if not self._ticks or self._ticks[-1] != tick:
             self._ticks.append(tick)
+
+    def take_reply(self, text: str, pos: int, ts_recv: int) -> None:
+        """Trades that the recorder asked for after a hole: those that were not pushed take their place."""
+        known = {_trade(item).number for tick in self._ticks for item in _trades(tick).data}
+        for item in _trades(text).data:
+            trade = _trade(item)
+            if trade.number is not None and trade.number not in known:
+                self._ticks.append(f'{{"id":{trade.number},"ts":{trade.ts},"data":[{_text(item)}]}}')
+        self._ticks = deque(sorted(self._ticks, key=_first_number), _KEPT)
 
     def newest(self, size: int) -> list[str]:
         """The newest ``size`` ticks, newest first."""
@@ -277,6 +286,10 @@ def make_recorded(topic: Topic, venue: Venue) -> RecordedFeed:
 
 def _text(raw: Raw) -> str:
     return bytes(raw).decode()
+
+
+def _first_number(tick: str) -> int:
+    return min(map(_trade_number, _trades(tick).data), default=0)
 
 
 def _trade_number(item: Raw) -> int:
