@@ -142,7 +142,7 @@ def command(
     chosen = {name for name in _OF_AN_ARCHIVE if _given(context, name)}
     if archive is None and chosen:
         raise click.UsageError(f"--{_OF_AN_ARCHIVE[min(chosen)]} is for an archive; give --archive DIR")
-    if archive is not None and (_given(context, "rate")):
+    if archive is not None and _given(context, "rate"):
         raise click.UsageError("--rate is for a synthetic market; an archive has its own: give --speed")
     assert rate is not None, "it has a default"
     config = ExchangeConfig(host=host, port=port, rate=rate, seed=seed, faults=faults, truth=truth)
@@ -153,10 +153,10 @@ def command(
         config = msgspec.structs.replace(config, recording=recording)
     elif symbols is not None:
         config = msgspec.structs.replace(config, symbols=tuple(symbols))
-    import uvloop
+    from bookreel.ingest.loop import new_event_loop
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_serve(config, for_))
     except socket.gaierror as error:
         raise click.UsageError(f"--host {host}: {error.strerror}; 127.0.0.1 is this machine") from error
@@ -181,11 +181,15 @@ def _recording(
     from bookreel.exchange import Recording
     from bookreel.replay import to_ns
 
+    start_ns = None if start is None else to_ns(start)
+    end_ns = None if end is None else to_ns(end)
+    if start_ns is not None and end_ns is not None and end_ns <= start_ns:
+        raise click.UsageError(f"--to {end} is not after --from {start}")
     return Recording(
         archive=archive,
         symbols=None if symbols is None else tuple(symbols),
-        start=None if start is None else to_ns(start),
-        end=None if end is None else to_ns(end),
+        start=start_ns,
+        end=end_ns,
         speed=speed,
         gaps="break" if gaps == "break" else "disconnect",
         wait_s=wait,
@@ -204,9 +208,10 @@ async def _serve(config: object, for_: float | None) -> None:
         for note in exchange.notes:
             click.echo(f"note: {note}", err=True)
         click.echo(f"listening: {exchange.ws_url} {exchange.feed_url} {exchange.rest_url}")
+        to = "archive" if config.recording is None else "again"  # not into what is played
         click.echo(
             f"record it: bookreel record --symbols {','.join(exchange.symbols[:2])} --ws-url {exchange.ws_url} "
-            f"--feed-url {exchange.feed_url} --rest-url {exchange.rest_url} --archive ./archive"
+            f"--feed-url {exchange.feed_url} --rest-url {exchange.rest_url} --archive ./{to}"
         )
         with contextlib.suppress(TimeoutError):
             ended = await asyncio.wait_for(_until(exchange, stop), for_)

@@ -11,6 +11,7 @@ __all__ = [
     "BadTruth",
     "ExchangeError",
     "NothingRecorded",
+    "OtherVenue",
     "PortInUse",
     "UnknownFault",
     "UnknownSymbol",
@@ -26,13 +27,23 @@ class ExchangeError(Exception):
 class NothingRecorded(ExchangeError):
     """An archive without a frame to play."""
 
-    exit_code: ClassVar[int] = 1
-
     def __init__(self, archive: Path) -> None:
         self.archive = archive
         super().__init__(
             f"{archive} has nothing of these symbols and times to play: `bookreel info --archive {archive}` "
             "says what it has"
+        )
+
+
+class OtherVenue(ExchangeError):
+    """An archive of a venue whose protocol is not spoken here."""
+
+    def __init__(self, archive: Path, venue: str) -> None:
+        self.archive = archive
+        self.venue = venue
+        super().__init__(
+            f"{archive} is of {venue}: only what was recorded of huobi can be played by its own protocol; "
+            f"`bookreel replay --archive {archive}` plays any"
         )
 
 

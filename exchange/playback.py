@@ -11,7 +11,7 @@ from typing import Any, Final
 from bookreel import venues
 from bookreel.exchange.bars import PERIODS, join_bars
 from bookreel.exchange.config import Recording
-from bookreel.exchange.errors import NothingRecorded
+from bookreel.exchange.errors import NothingRecorded, OtherVenue
 from bookreel.exchange.feeds import Frame, Topic, bar_json, parse_topic
 from bookreel.exchange.huobi_wire import encode_json
 from bookreel.exchange.prelude import Listed, derive_listing, listed_at, recall
@@ -31,6 +31,7 @@ from bookreel.storage.tail import Tail
 
 __all__ = ["Playback"]
 
+_SPOKEN: Final = "huobi"
 _TURN: Final = 1_000
 """Records that are taken in one turn: others of the event loop's want theirs."""
 _NO_SERVICE: Final = "The coin pair does not currently offer subscription services."
@@ -43,13 +44,16 @@ _SECOND: Final = 1_000_000_000
 class Playback:
     """A :class:`~bookreel.exchange.source.Source`. ``notes`` says what the archive lacks.
 
-    Raises ``NothingRecorded`` and what opening and reading an archive raises.
+    Raises ``NothingRecorded``, ``OtherVenue`` and what opening and reading an archive raises.
     """
 
     def __init__(self, recording: Recording, now_ns: Callable[[], int]) -> None:
         self._recording = recording
         self._now_ns = now_ns
-        self._venue = venues.get(read_meta(recording.archive, OsDisk()).venue)
+        venue = read_meta(recording.archive, OsDisk()).venue
+        if venue != _SPOKEN:
+            raise OtherVenue(recording.archive, venue)
+        self._venue = venues.get(venue)
         self._feeds: dict[str, RecordedFeed] = {}
         self._open: dict[str, RecordedFeed] = {}
         self._opened_ns = 0

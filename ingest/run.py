@@ -7,13 +7,13 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 
 from bookreel.ingest.clock import SystemClock
 from bookreel.ingest.collector import Collector
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.display import show
 from bookreel.ingest.logs import set_up_logging
+from bookreel.ingest.loop import new_event_loop
 
 __all__ = ["record"]
 
@@ -27,16 +27,8 @@ def record(config: RecordConfig) -> None:
     does the rest.
     """
     set_up_logging(SystemClock())
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_record(config))
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop
-
-    return uvloop.new_event_loop()
 
 
 async def _record(config: RecordConfig) -> None:

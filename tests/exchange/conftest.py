@@ -6,13 +6,17 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from bookreel.exchange import Exchange, ExchangeConfig
+from tests.exchange.again import SYMBOLS, record
+from tests.exchange.tape import Projector, write
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PATIENCE_S = 20.0
@@ -124,3 +128,36 @@ def capture() -> list[str]:
         pytest.skip(f"the real capture is not there: {path}")
     with gzip.open(path, "rt") as file:
         return [json.loads(line)["raw"] for line in file]
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some seconds of the synthetic exchange, with every kind of feed."""
+    path = tmp_path_factory.mktemp("recorded") / "archive"
+
+    async def main() -> None:
+        async with Exchange(ExchangeConfig(symbols=SYMBOLS, rate=60.0, seed=3)) as exchange:
+            await record(exchange, path, lambda _: asyncio.sleep(5))
+
+    asyncio.run(main())
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """An archive of some frames with a hole."""
+    return write(tmp_path)
+
+
+@pytest.fixture
+def project(small: Path) -> Iterator[Callable[..., Projector]]:
+    """Makes playbacks of that archive."""
+    made: list[Projector] = []
+
+    def make(**more: Any) -> Projector:
+        made.append(Projector(small, **more))
+        return made[-1]
+
+    yield make
+    for projector in made:
+        projector.playback.stop()

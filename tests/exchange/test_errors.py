@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bookreel.exchange.config import ExchangeConfig
@@ -8,6 +10,8 @@ from bookreel.exchange.errors import (
     BadSetting,
     BadTruth,
     ExchangeError,
+    NothingRecorded,
+    OtherVenue,
     PortInUse,
     UnknownFault,
     UnknownSymbol,
@@ -19,6 +23,17 @@ TABLE = [
     (UnknownFault("silense", ["silence"]), 2, "unknown fault 'silense': did you mean silence?"),
     (UnknownSymbol("x", ["y"]), 2, "unknown symbol 'x': did you mean y?"),
     (BadSetting("rate", 0, "it must be more than 0"), 2, "rate = 0 cannot work: it must be more than 0"),
+    (
+        NothingRecorded(Path("a")),
+        2,
+        "a has nothing of these symbols and times to play: `bookreel info --archive a` says what it has",
+    ),
+    (
+        OtherVenue(Path("a"), "futu"),
+        2,
+        "a is of futu: only what was recorded of huobi can be played by its own protocol; "
+        "`bookreel replay --archive a` plays any",
+    ),
 ]
 
 

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bookreel.ingest.clock import SystemClock
+from bookreel.storage.journal import Journal
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--symbols", "btcusdx"], "the archive has no symbol 'btcusdx'; did you mean btcusdt?"),
+        (["--from", "yesterday"], "'yesterday' is not a time"),
+        (["--from", "2026-01-02", "--to", "2026-01-02"], "--to 2026-01-02 is not after --from 2026-01-02"),
+        (["--from", "2100-01-01"], "has nothing of these symbols and times to play: `bookreel info"),
+        (["--to", "1970-01-02"], "has nothing of these symbols and times to play: `bookreel info"),
+        (["--speed", "0"], "'0' is not above 0; give max for as fast as possible"),
+        (["--speed", "fast"], "'fast' is not one; give max, or a number such as 1 or 10"),
+        (["--gaps", "hide"], "'hide' is not one of 'break', 'disconnect'"),
+        (["--wait", "soon"], "'soon' is not a duration"),
+        (["--wait", "0"], "'0' must be more than nothing"),
+        (["--rate", "5"], "--rate is for a synthetic market; an archive has its own: give --speed"),
+        (["--faults", "lost_dleta"], "did you mean lost_delta?"),
+        (["--hours", "real"], "--hours and --token-env are for --venue futu"),
+        (["--venue", "futu"], "--archive is not for --venue futu yet"),
+    ],
+)
+def test_wrong_uses_of_an_archive(run: Run, archive: Path, words: list[str], told: str) -> None:
+    done = run("exchange", "--port", 0, "--archive", archive, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--from=0", "--to=1", "--speed=2", "--gaps=break", "--wait"])
+def test_what_is_for_an_archive_only(run: Run, option: str) -> None:
+    done = run("exchange", "--port", 0, option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{option.partition('=')[0]} is for an archive; give --archive DIR" in done.stderr
+
+
+def test_a_folder_that_is_no_archive(run: Run, tmp_path: Path) -> None:
+    done = run("exchange", "--port", 0, "--archive", tmp_path)
+    assert done.returncode == 3 and "is not an archive of bookreel" in done.stderr
+    (tmp_path / "file").touch()
+    done = run("exchange", "--port", 0, "--archive", tmp_path / "file")
+    assert done.returncode == 2 and "is a file" in done.stderr
+
+
+def test_an_archive_of_the_second_venue(run: Run, tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "stocks", "futu", clock=SystemClock()):
+        pass
+    done = run("exchange", "--port", 0, "--archive", tmp_path / "stocks")
+    assert done.returncode == 2 and "stocks is of futu: only what was recorded of huobi" in done.stderr
+
+
+@pytest.mark.parametrize("table", ["frames", "book_deltas"])
+def test_data_that_cannot_be_read(run: Run, copy: Path, query: Callable[..., Any], table: str) -> None:
+    [middle] = query(copy, "SELECT epoch_ns(median(ts_recv)::TIMESTAMP_NS) AS ns FROM frames")
+    [path] = (copy / "parquet" / table).rglob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    done = run("exchange", "--port", 0, "--archive", copy, "--speed", "max", "--from", middle["ns"])
+    assert done.returncode == 3 and "bookreel verify" in done.stderr, done.stderr
+
+
+def test_it_plays_to_the_end_and_ends(run: Run, archive: Path) -> None:
+    done = run("exchange", "--port", 0, "--archive", archive, "--speed", "max")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("listening: ws://127.0.0.1:")
+    assert lines[1].startswith("record it: bookreel record --symbols btcusdt,ethusdt --ws-url ws://")
+    assert lines[1].endswith(" --archive ./again"), "not into what is played"
+    assert lines[2:] == ["the recording has ended: 0 frames were pushed", "stopped"]
+
+
+def test_time_waits_for_a_client_and_is_the_recordings(
+    start: Callable[..., Any], archive: Path, query: Callable[..., Any]
+) -> None:
+    [first] = query(archive, "SELECT min(epoch_ns(ts_recv)) AS ns FROM frames")
+    process = start("exchange", "--port", 0, "--archive", archive, "--wait", "--symbols", "btcusdt")
+    rest = process.line().split()[3]
+    with urllib.request.urlopen(f"{rest}/v1/common/timestamp", timeout=10) as reply:
+        assert abs(json.loads(reply.read())["data"] - first["ns"] // 1_000_000) < 5_000
+    with urllib.request.urlopen(f"{rest}/market/detail?symbol=ethusdt", timeout=10) as reply:
+        assert json.loads(reply.read())["err-code"] == "invalid-parameter"
+    assert process.end(signal.SIGINT) == 0
+
+
+def test_what_the_archive_lacks_is_said(run: Run, capture: Path, tmp_path: Path) -> None:
+    assert run("import", capture, "--archive", tmp_path / "bare").returncode == 0
+    done = run("exchange", "--port", 0, "--archive", tmp_path / "bare", "--speed", "max")
+    assert done.returncode == 0
+    assert done.stderr.startswith(
+        "note: the archive has no reference data of btcusdt: its currencies are told"
+    )
+
+
+def test_it_is_recorded_again(start: Callable[..., Any], run: Run, archive: Path, tmp_path: Path) -> None:
+    """By the commands that the help shows."""
+    shutil.copytree(archive, tmp_path / "a")
+    process = start("exchange", "--port", 0, "--archive", tmp_path / "a", "--wait", "--speed", "max")
+    _, ws, feed, rest = process.line().split()
+    where = ["--ws-url", ws, "--feed-url", feed, "--rest-url", rest]
+    chosen = ["--symbols", "btcusdt", "--feeds", "trade"]
+    recorder = start("record", "--archive", tmp_path / "b", *chosen, *where)
+    process.line()
+    assert process.line().startswith("the recording has ended: ")
+    assert recorder.end() == 0
+    sql = "SELECT trade_id, price, size, side FROM trades WHERE symbol = 'btcusdt' ORDER BY trade_id"
+    found = [
+        run("sql", "--archive", tmp_path / name, sql, "--format", "csv").stdout.splitlines() for name in "ab"
+    ]
+    assert len(found[0]) > 10 and found[0] == found[1]

@@ -1,0 +1,97 @@
+"""What is recorded of the replay of an archive, to be compared with the archive."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from bookreel.exchange import Exchange, ExchangeConfig, Recording
+from bookreel.ingest.capture import Capture
+from bookreel.ingest.clock import SystemClock
+from bookreel.ingest.collector import Collector
+from bookreel.ingest.config import load_config
+from bookreel.replay import Archive
+from bookreel.storage.journal import Journal
+
+__all__ = ["FEEDS", "SYMBOLS", "TABLES", "again", "capture", "play", "record", "rows"]
+
+SYMBOLS: Final = ("btcusdt", "aidogeusdt")
+FEEDS: Final = (
+    *("mbp.5", "mbp.150", "mbp.400", "mbp.refresh.20", "depth.step0", "depth.step1"),
+    *("bbo", "trade.detail", "kline.1min", "kline.5min", "detail", "ticker"),
+)
+_OWN: Final = {"ts_recv", "pos", "epoch", "conn"}
+"""Columns that are the recorder's and not the venue's."""
+_WHERE: Final = {"book_snapshots": "source <> 'keyframe' AND (source = 'push' OR pos = epoch)"}
+"""Keyframes are made by the recorder's clock, and a book that is only compared is asked for at its own time."""
+
+
+async def record(
+    exchange: Exchange,
+    archive: Path,
+    during: Callable[[Collector], Awaitable[Any]],
+    feeds: tuple[str, ...] = FEEDS,
+    symbols: tuple[str, ...] = SYMBOLS,
+) -> None:
+    """Record an exchange while ``during`` runs."""
+    chosen = {
+        "archive": str(archive),
+        "symbols": list(symbols),
+        "feeds": list(feeds),
+        "seal": False,
+        "ws_url": exchange.ws_url,
+        "feed_url": exchange.feed_url,
+        "rest_url": exchange.rest_url,
+        "backoff_base_ms": 50,
+        "audit_interval_s": 0,
+    }
+    collector = Collector(load_config(None, chosen), rng=random.Random(7))
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(collector.run())
+        try:
+            await during(collector)
+        finally:
+            collector.stop("the test is over")
+
+
+def play(archive: Path, **more: Any) -> Exchange:
+    request_gap_s = more.pop("request_gap_s", 0.1)
+    recording = Recording(archive=archive, **{"speed": 10.0, **more})
+    return Exchange(ExchangeConfig(recording=recording, request_gap_s=request_gap_s))
+
+
+def again(source: Path, to: Path, symbols: tuple[str, ...], feeds: tuple[str, ...], **more: Any) -> Exchange:
+    """Record the replay of an archive to its end."""
+
+    async def main() -> Exchange:
+        async with play(source, wait_s=0.6, **more) as exchange:
+            await record(exchange, to, lambda _: exchange.ended(), feeds, symbols)
+            return exchange
+
+    return asyncio.run(main())
+
+
+def rows(path: Path, table: str) -> Counter[str]:
+    """The rows of a table, without what is the recorder's own."""
+    with Archive(path) as archive:
+        known = archive.sql(f"FROM {table} LIMIT 0").columns
+        names = [name for name in known if name not in _OWN]
+        if table == "instruments":
+            names.remove("ts_event")
+        columns = ", ".join(f'"{name}"' for name in names)
+        where = _WHERE.get(table, "true")
+        return Counter(map(str, archive.sql(f"SELECT {columns} FROM {table} WHERE {where}").fetchall()))
+
+
+TABLES: Final = ("book_deltas", "book_snapshots", "bbo", "trades", "klines", "tickers")
+
+
+def capture(file: Path, archive: Path) -> None:
+    """Import captured frames."""
+    with Journal.open(archive, "huobi", clock=SystemClock()) as journal:
+        for _ in Capture(file).write(journal):
+            pass
