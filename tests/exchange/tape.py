@@ -124,12 +124,11 @@ class Projector:
             topic = parse_topic(text)
             assert topic is not None and playback.refusal(topic) is None
             playback.open(topic, self.now)
-        begun = list(playback.advance(self.now))  # the clock runs from here
-        seen = [(topic, frame and frame.text) for topic, frame in begun]
+        seen = list(playback.advance(self.now))  # the clock runs from here
         self.now += round((ns(at) - playback.venue_ns()) / 10)
-        while not playback.ended and (playback.next_ns <= self.now):
-            seen += [(topic, frame and frame.text) for topic, frame in playback.advance(self.now)]
-        return seen
+        while not playback.ended and playback.next_ns <= self.now:
+            seen += playback.advance(self.now)
+        return [(topic, None if frame is None else frame.text) for topic, frame in seen]
 
     def page(self) -> Any:
         return self.playback.symbols["btcusdt"]

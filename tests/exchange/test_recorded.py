@@ -218,7 +218,7 @@ def test_a_book_is_known_from_its_image_on_and_unknown_inside_a_hole() -> None:
 
 
 def test_an_ack_brings_no_image() -> None:
-    feed = book()
+    feed = made("mbp.150")
     take(feed, delta(0, 99, 100, BIDS), image(0.1, 100, BIDS, ASKS))
     assert feed.cached(0) is None
 
