@@ -7,13 +7,16 @@ import pytest
 
 from bookreel.book.sync import BookSync
 from tests.fuzz import corpus
-from tests.fuzz.frames import HANG_NS, episode
+from tests.fuzz.frames import episode
 from tests.fuzz.mutators import heavy, pack
 from tests.fuzz.oracle import BookOracle, Violation
 from tests.fuzz.peer import BOOK_TOPICS
 from tests.fuzz.target import DiscardDisk, Target
 
 CORPUS = corpus.load()
+
+DEAREST = 15
+"""Times the cost of the largest right frame, which is 3.7 ms where 100 ms are a hang."""
 
 
 @pytest.fixture
@@ -55,10 +58,11 @@ def test_a_kept_frame(target: Target, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", heavy())
-def test_a_large_frame_is_done_with_at_once(target: Target, name: str) -> None:
-    # CPU time, and the better of two, as what else runs here costs cache.
-    frame = heavy()[name]
-    assert min(target.receive(frame) for _ in range(3)) < HANG_NS
+def test_a_large_frame_costs_little_more_than_a_right_one(target: Target, name: str) -> None:
+    # CPU time in units of the largest right frame's, taken in turns: what else runs here slows both.
+    frame, right = heavy()[name], heavy()["heavy: levels that fit"]
+    costs = [(target.receive(frame), target.receive(right)) for _ in range(4)]
+    assert min(took for took, _ in costs) < DEAREST * min(took for _, took in costs)
     target.check()
     target.check_rows()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +102,12 @@ def test_what_a_double_prints_is_exact(numbers: list[float]) -> None:
 def test_more_than_17_digits_never_are(digits: int, point: int) -> None:
     text = str(digits)
     assert inexact_numbers(f"[[{text[:point]}.{text[point:]},1.0]]".encode()) == 1
+
+
+@given(st.from_regex(r"-?[1-9][0-9]{0,7}\.[0-9]{14,22}([eE][+-]?[0-9]{1,2})?", fullmatch=True))
+def test_the_count_is_by_the_numbers_value(number: str) -> None:
+    lost = Decimal(number) != Decimal(repr(float(number)))
+    assert inexact_numbers(f'{{"x":[{number},1.5,"{number}"]}}'.encode()) == 2 * lost
 
 
 def test_every_captured_number_is_exact(capture: list[tuple[bytes, bytes]]) -> None:
