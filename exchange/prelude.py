@@ -56,13 +56,16 @@ FROM (
     SELECT trade_id, trade_seq, epoch_ms(ts_event) AS ms, side, price, size, ts_recv, pos FROM trades
     WHERE symbol = $symbol AND ts_recv >= make_timestamp_ns($since) AND ts_recv < make_timestamp_ns($at)
     ORDER BY pos DESC, trade_seq DESC LIMIT $limit
-) ORDER BY pos, trade_seq
+) ORDER BY coalesce(trade_seq, 0), pos
 """
+"""Some were asked for later than those after them came."""
 
 _NUMBERS: Final = (
     "SELECT price, size FROM trades WHERE symbol = $symbol LIMIT $limit",
-    "SELECT bid, bid_size FROM bbo WHERE symbol = $symbol AND bid IS NOT NULL LIMIT $limit",
-    "SELECT unnest(bids).price, unnest(bids).size FROM book_snapshots WHERE symbol = $symbol LIMIT $limit",
+    "SELECT unnest([bid, ask]) AS price, unnest([bid_size, ask_size]) FROM bbo "
+    "WHERE symbol = $symbol AND bid IS NOT NULL AND ask IS NOT NULL LIMIT $limit",
+    "SELECT unnest(bids || asks).price, unnest(bids || asks).size FROM book_snapshots "
+    "WHERE symbol = $symbol LIMIT $limit",
 )
 
 
@@ -114,7 +117,7 @@ def recall(archive: Archive, feeds: Iterable[RecordedFeed], at: int) -> None:
             _recall_trades(archive, feed, at)
     plain = {feed.topic.text: feed for feed in feeds if not isinstance(feed, RecordedBook)}
     for topic, text in _last_messages(archive, set(plain), at):
-        plain[topic].take(Frame(text), 0, at)
+        plain[topic].last = Frame(text)  # its bars and trades are known from their tables
 
 
 def _last_messages(archive: Archive, topics: Collection[str], at: int) -> Iterator[tuple[str, str]]:
@@ -148,9 +151,9 @@ def _recall_bars(archive: Archive, feed: RecordedBars, at: int) -> None:
 def _recall_trades(archive: Archive, feed: RecordedTrades, at: int) -> None:
     given = {"symbol": feed.topic.symbol, "since": max(0, at - 86_400 * _SECOND), "at": at, "limit": _TRADES}
     for trade_id, trade_seq, ms, side, price, size, *_ in archive.sql(_TRADES_AT, given).fetchall():
-        trade = {"id": int(trade_id), "ts": ms, "tradeId": trade_seq, "amount": size, "price": price}
-        item = encode_json(trade | {"direction": side})
-        feed.add(f'{{"id":{trade_seq},"ts":{ms},"data":[{item}]}}')
+        number = {} if trade_seq is None else {"tradeId": trade_seq}
+        trade = {"id": int(trade_id), "ts": ms, **number, "amount": size, "price": price, "direction": side}
+        feed.add(f'{{"id":{trade_seq or 0},"ts":{ms},"data":[{encode_json(trade)}]}}')
 
 
 def _decimals(value: float) -> int:

@@ -137,6 +137,11 @@ class Saboteur:
         """Send, or not, a frame of a stream that something is planned for."""
         if stream.client.frozen or stream.client.closed:
             return  # nothing is sent to it, so nothing can be done to it
+        if not frame.text or (stream.chain is not None and frame.seq is None):
+            # Recorded, but illegible: what is planned waits for a frame that can be told.
+            if now_ns >= stream.muted_until_ns:
+                stream.client.send(frame.payload)
+            return
         if stream.muted_until_ns:
             if now_ns < stream.muted_until_ns:
                 stream.held = None

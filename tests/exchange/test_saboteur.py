@@ -13,8 +13,15 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from bookreel import venues
 from bookreel.exchange import FAULT_KINDS, Exchange, ExchangeConfig, read_truth
-from bookreel.exchange.truth import TruthFault
+from bookreel.exchange.client import Chain, Client, Stream
+from bookreel.exchange.faults import FaultSchedule
+from bookreel.exchange.feeds import Frame, parse_topic
+from bookreel.exchange.hub import Channel
+from bookreel.exchange.recorded import make_recorded
+from bookreel.exchange.saboteur import Saboteur
+from bookreel.exchange.truth import TruthFault, TruthWriter
 
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Any]]
 Play: TypeAlias = Callable[[Exchange, Any], Awaitable[None]]
@@ -306,3 +313,41 @@ def test_a_schedule_inflicts_without_being_asked(connect: Connect, tmp_path: Pat
 def test_every_kind_has_a_default_rate() -> None:
     assert all(rate > 0 for rate in FAULT_KINDS.values())
     assert len(FAULT_KINDS) == 14
+
+
+class Inbox:
+    """A connection that keeps what is sent."""
+
+    queued = 0
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, payload: bytes) -> None:
+        self.sent.append(payload)
+
+    def drop(self) -> None: ...
+    def cut(self) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+
+
+@pytest.mark.parametrize("kind", ["lost_delta", "duplicate", "reorder", "broken_gzip", "broken_json"])
+def test_a_recorded_frame_that_nobody_can_read_is_left_as_it_is(kind: str) -> None:
+    config = ExchangeConfig()
+    inbox = Inbox()
+    client = Client(1, "/feed", "s", inbox, config, 0)
+    topic = parse_topic(TOPIC)
+    assert topic is not None
+    chain = Chain(0)
+    stream = Stream(client, Channel(make_recorded(topic, venues.get("huobi"))), chain)
+    stream.fault = kind
+    truth = TruthWriter(None, lambda: 0)
+    saboteur = Saboteur(config, FaultSchedule({}, 1, 0), truth, [client], lambda _: None)
+    saboteur.deliver(stream, Frame("", payload=b"torn"), 0)
+    saboteur.deliver(stream, Frame('{"ch":"market', payload=b"half"), 0)
+    assert inbox.sent == [b"torn", b"half"] and stream.fault == kind
+    stream.muted_until_ns = 10
+    saboteur.deliver(stream, Frame("", payload=b"torn"), 5)
+    assert len(inbox.sent) == 2 and not truth.inflicted
+    saboteur.deliver(stream, Frame("", payload=b"torn"), 10)
+    assert len(inbox.sent) == 3
