@@ -6,6 +6,7 @@ Every test named is first run without a bug: one that fails anyhow would catch e
 from __future__ import annotations
 
 import json
+import os
 import queue
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Final
 import click
 from rich.progress import Progress
 
-from tests.mutants.mutant import ROOT, Copy, Mutant, Outcome, load_mutants
+from tests.mutants.mutant import ROOT, Copy, Mutant, load_mutants
 
 _BASE_TIMEOUT_S: Final = 300.0
 _SLOWER: Final = 5.0
@@ -33,33 +34,39 @@ class _Hunt:
         for copy in copies:
             self._copies.put(copy)
         self.seconds: dict[str, float] = {}
-        self.broken: dict[str, Outcome] = {}
-        self.survivors: list[tuple[Mutant, Outcome | str]] = []
+        self.broken: list[str] = []
+        self.survivors: list[Mutant] = []
 
-    def check(self, test: str) -> None:
-        """Without a bug."""
+    def check(self, test: str) -> str:
+        """Without a bug. What there is to say about it."""
         copy = self._copies.get()
         try:
             begun = time.monotonic()
             outcome = copy.test(test, _BASE_TIMEOUT_S)
             self.seconds[test] = time.monotonic() - begun
-            if not outcome.passed:
-                self.broken[test] = outcome
         finally:
             self._copies.put(copy)
+        if outcome.passed:
+            return ""
+        self.broken.append(test)
+        return f"fails without a bug: {test}\n{outcome.output[-2000:]}"
 
-    def hunt(self, mutant: Mutant) -> None:
-        """With the bug."""
+    def hunt(self, mutant: Mutant) -> str:
+        """With the bug. What there is to say about it."""
         copy = self._copies.get()
         try:
             with copy.infected(mutant):
                 outcome = copy.test(mutant.test, 30 + _SLOWER * self.seconds[mutant.test])
-            if not outcome.caught:
-                self.survivors.append((mutant, outcome))
+            if outcome.caught:
+                return ""
+            why = f"pytest ended with {outcome.code}\n{outcome.output[-1000:]}"
         except ValueError as error:
-            self.survivors.append((mutant, str(error)))
+            why = str(error)
         finally:
             self._copies.put(copy)
+        self.survivors.append(mutant)
+        again = f".venv/bin/python -m tests.mutants --only {mutant.name!r}"
+        return f"survived: {mutant.name} ({mutant.file})\n  {why}\n  again: {again}"
 
 
 @click.command()
@@ -79,14 +86,10 @@ def main(jobs: int, only: str) -> None:
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
         for title, work, items in (("tests", hunt.check, tests), ("mutants", hunt.hunt, mutants)):
             task = progress.add_task(title, total=len(items))
-            for _ in pool.map(work, items):  # type: ignore[arg-type]
+            for said in pool.map(work, items):
+                if said:
+                    progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
                 progress.advance(task)
-    for test, outcome in hunt.broken.items():
-        click.echo(f"fails without a bug: {test}\n{outcome.output[-2000:]}")
-    for mutant, found in hunt.survivors:
-        why = found if isinstance(found, str) else f"pytest ended with {found.code}\n{found.output[-1000:]}"
-        click.echo(f"survived: {mutant.name} ({mutant.file})\n  {why}")
-        click.echo(f"  again: .venv/bin/python -m tests.mutants --only {mutant.name!r}")
     caught = len(mutants) - len(hunt.survivors)
     figures = {
         "mutants": len(mutants),
@@ -95,6 +98,7 @@ def main(jobs: int, only: str) -> None:
         "tests": len(tests),
         "tests failing without a bug": len(hunt.broken),
         "seconds": round(time.monotonic() - begun, 1),
+        "seconds of CPU": round(sum(os.times()[:4]), 1),
     }
     for name, value in figures.items():
         click.echo(f"{name:<30} {value:>10}")
