@@ -25,6 +25,7 @@ class L2Book:
     >>> book = L2Book()
     >>> book.load([(99.0, 1.0), (98.0, 2.0)], [(101.0, 3.0)])
     >>> book.apply(Delta("btcusdt", "mbp.150", 0, 2, 1, [(99.0, 0.0)], [(100.5, 4.0)]))
+    False
     >>> book.best()
     (98.0, 2.0, 100.5, 4.0)
     """
@@ -44,8 +45,8 @@ class L2Book:
         self._best_bid = max(self.bids, default=-inf)
         self._best_ask = min(self.asks, default=inf)
 
-    def apply(self, delta: Delta) -> None:
-        """Set or remove the delta's levels; removing an absent one is normal. Then see :attr:`crossed`."""
+    def apply(self, delta: Delta) -> bool:
+        """Set or remove the delta's levels; removing an absent one is normal. Returns :attr:`crossed`."""
         if delta.bids:
             bids = self.bids
             best = self._best_bid
@@ -74,6 +75,7 @@ class L2Book:
                     if price == best:
                         stale = True
             self._best_ask = min(asks, default=inf) if stale else best
+        return self._best_bid >= self._best_ask
 
     @property
     def crossed(self) -> bool:

@@ -284,9 +284,7 @@ class BookSync:
         """Take one delta, received at ``ts_recv`` (ns) as journal record ``pos``. The hot path."""
         if self.state is _LIVE:
             if delta.prev_seq == self.last_seq:
-                book = self.book
-                book.apply(delta)
-                if book.crossed:
+                if self.book.apply(delta):
                     return self._break(delta, pos, ts_recv, Input.SPOIL, "crossed")
                 self.last_seq = delta.seq
                 self._last_ts = ts_recv

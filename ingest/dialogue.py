@@ -89,6 +89,7 @@ class Dialogue:
         self._config = config
         self._venue = venue
         self._tape = tape
+        self._received = tape.received
         self._rng = rng
         self._wake = wake
         self._recover = recover
@@ -106,6 +107,7 @@ class Dialogue:
             rng=rng,
         )
         self._reader = FrameReader(venue)
+        self._read = self._reader.read
         self._inquiry = Inquiry(
             topics,
             books,
@@ -117,6 +119,7 @@ class Dialogue:
             paces=paces,
             now=now,
         )
+        self._spoke = self._inquiry.spoke
         self.health = self._inquiry.health
         self.backlog: deque[tuple[bytes | str, int, int, int, Victim | None]] = deque()
         """Frames that are journaled and not looked at: frame, position, wall and monotonic receive time (ns), and of
@@ -158,7 +161,7 @@ class Dialogue:
         ``later``: only journal it, unless it is a ping; see :meth:`catch_up`.
         """
         stats = self._stats
-        pos = self._tape.received(frame, wall, mono, self._conn, self._epoch)
+        pos = self._received(frame, wall, mono, self._conn, self._epoch)
         stats.frames += 1
         stats.frame_bytes += len(frame)
         stats.last_frame_wall = wall
@@ -203,12 +206,14 @@ class Dialogue:
 
     def _interpret(self, frame: bytes | str, pos: int, wall: int, mono: int) -> None:
         try:
-            text, read = self._reader.read(frame)
+            text, read = self._read(frame)
             self._unreadable = 0
-            if isinstance(read, str):
-                self._spoke(read, frame, text, wall, mono)
+            if type(read) is Data:
+                self._data(read, frame, text, pos, wall, mono)
+            elif isinstance(read, str):
+                self._act(self._spoke(read, frame, text, wall, mono), mono)
             else:
-                self._message(read, frame, text, pos, wall, mono)
+                self._message(read, pos, wall, mono)
         except VenueError as error:
             self._undecodable(frame, wall, error)
         except (LineDown, StorageError):
@@ -218,12 +223,9 @@ class Dialogue:
             _log.exception("cannot read a frame: line=%s epoch=%d pos=%d", self._conn, self._epoch, pos)
             self._undecodable(frame, wall, None)
 
-    def _message(
-        self, message: Message, frame: bytes | str, text: bytes, pos: int, wall: int, mono: int
-    ) -> None:
-        if isinstance(message, Data):
-            self._data(message, frame, text, pos, wall, mono)
-        elif isinstance(message, Heartbeat):
+    def _message(self, message: Message, pos: int, wall: int, mono: int) -> None:
+        """Anything but a push."""
+        if isinstance(message, Heartbeat):
             if message.kind == "pong":
                 self._stats.pongs = self.health.pongs = True
                 sent_at = self._pings.pop(message.value, None)
@@ -239,8 +241,11 @@ class Dialogue:
             self._stats.unknown += 1
 
     def _data(self, data: Data, frame: bytes | str, text: bytes, pos: int, wall: int, mono: int) -> None:
+        """A push that was decoded. The hot path."""
         name = data.topic.text
-        self._spoke(name, frame, text, wall, mono)
+        finding = self._spoke(name, frame, text, wall, mono)
+        if finding is not None:
+            self._act(finding, mono)
         book = self._books.get(name)
         if book is None:
             if name in self._topics:
@@ -252,23 +257,24 @@ class Dialogue:
         if data.ts_event is not None:
             self._stats.latency_ns = wall - data.ts_event
         for event in data.events:
-            assert isinstance(event, Delta), "an incremental book's topic pushes deltas"
+            assert type(event) is Delta, "an incremental book's topic pushes deltas"
             outcome = book.delta(event, pos, wall, mono)
-            if outcome is _APPLIED:
-                continue
-            if outcome is Outcome.GAP:
-                gap = book.sync.gap
-                assert gap is not None, "a break opens a gap"
-                self._note(
-                    "resync", topic=name, cause=gap.cause, last_seq=gap.last_seq, next_seq=gap.next_seq
-                )
-            self._pursue(book, mono)
+            if outcome is not _APPLIED:
+                self._astray(book, outcome, mono)
 
-    def _spoke(self, name: str, frame: bytes | str, text: bytes, wall: int, mono: int) -> None:
-        """A push came: its stream lives."""
-        finding = self._inquiry.spoke(name, frame, text, wall, mono)
-        if finding is not None:
-            self._act(finding, mono)
+    def _astray(self, book: LiveBook, outcome: Outcome, mono: int) -> None:
+        """A delta was not applied."""
+        if outcome is Outcome.GAP:
+            gap = book.sync.gap
+            assert gap is not None, "a break opens a gap"
+            self._note(
+                "resync",
+                topic=book.topic.text,
+                cause=gap.cause,
+                last_seq=gap.last_seq,
+                next_seq=gap.next_seq,
+            )
+        self._pursue(book, mono)
 
     def _acked(self, ack: Ack, wall: int, mono: int) -> None:
         topic = ack.topic

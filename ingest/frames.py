@@ -1,11 +1,13 @@
 """Reading frames only as far as needed.
 
-Incremental books, answers and heartbeats are decoded. Of any other push it is enough to know whose it is: its
-part up to the first comma names its topic and is always the same, so it is learned once and then looked up.
+A push's part up to the first comma names its topic and is always the same, so what reads it is learned once and
+then looked up: for incremental books a decoder that knows whose push it is; of any other push it is enough to know
+just that. Answers and heartbeats are decoded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from bookreel.book.model import Event
@@ -25,25 +27,37 @@ class FrameReader:
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
-        self._topics: dict[bytes, str] = {}
+        self._decode = venue.decode
+        self._inflate = venue.inflate
+        self._readers: dict[bytes, Callable[[bytes], str | Message]] = {}
 
     def read(self, frame: bytes | str) -> tuple[bytes, str | Message]:
         """The frame's text, and the topic of a push whose kind was learned, or the message."""
         # As it is journaled: half a surrogate pair is for the decoder to refuse.
-        text = (
-            frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else self._venue.inflate(frame)
-        )
+        text = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else self._inflate(frame)
         end = text.find(b",", 0, _PREFIX_BYTES)
-        topic = self._topics.get(text[:end]) if end > 0 else None
-        return text, self._venue.decode(text) if topic is None else topic
+        read = self._readers.get(text[:end]) if end > 0 else None
+        if read is not None:
+            return text, read(text)
+        message = self._decode(text)
+        if isinstance(message, Data):
+            self._remember(text, message.topic.text, self._venue.decoder)
+        return text, message
 
     def learn(self, text: bytes, topic: str) -> None:
         """Pushes of ``topic`` that begin as ``text`` does need not be decoded."""
+        self._remember(text, topic, lambda _: lambda _: topic)
+
+    def _remember(
+        self, text: bytes, topic: str, reader: Callable[[bytes], Callable[[bytes], str | Message]]
+    ) -> None:
+        """Texts of ``topic`` that begin as ``text`` does are read by what ``reader`` makes of that beginning."""
         end = text.find(b",", 0, _PREFIX_BYTES)
         prefix = text[:end]
         # The topic must be part of what is looked up. A venue that writes it in ever new ways is decoded each time.
-        if end > 0 and topic.encode() in prefix and len(self._topics) < _LEARNED_MAX:
-            self._topics[prefix] = topic
+        room = prefix in self._readers or len(self._readers) < _LEARNED_MAX
+        if end > 0 and room and topic.encode() in prefix:
+            self._readers[prefix] = reader(prefix)
 
     def events(self, payload: bytes | None) -> list[Event]:
         """What a push that was kept as received says; nothing where there is none, or where it cannot be read: of a

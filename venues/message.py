@@ -6,7 +6,7 @@ these names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -127,6 +127,10 @@ class Venue(Protocol):
 
     def decode(self, text: bytes) -> Message:
         """One frame's text as a message. Raises ``venues.errors.DecodeError`` for text that cannot be read."""
+        ...
+
+    def decoder(self, start: bytes) -> Callable[[bytes], Message]:
+        """What decodes texts that begin with ``start`` as ``decode`` does, only sooner."""
         ...
 
     def salvage_topic(self, payload: bytes) -> Topic | None:

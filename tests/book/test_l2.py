@@ -72,7 +72,7 @@ def test_removing_an_absent_level_is_normal() -> None:
 )
 def test_crossed(bids: Levels, asks: Levels, crossed: bool) -> None:
     book = L2Book()
-    book.apply(delta(bids, asks))
+    assert book.apply(delta(bids, asks)) is crossed
     assert book.crossed is crossed
     loaded = L2Book()
     loaded.load(bids, asks)

@@ -94,7 +94,7 @@ def test_what_is_written_in_ever_new_ways_is_not_learned() -> None:
     for spaces in range(200, 300):
         text = b'{"ch":"market.btcusdt.bbo"' + b" " * spaces + b',"ts":1}'
         reader.learn(text, "market.btcusdt.bbo")
-    assert not reader._topics
+    assert not reader._readers
 
 
 def test_half_a_surrogate_pair_is_unreadable() -> None:

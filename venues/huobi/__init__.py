@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from bookreel.venues.huobi import compression, leftovers, reference, refusals, requests, topics
-from bookreel.venues.huobi.decode import decode
+from bookreel.venues.huobi.decode import decode, decoder
 from bookreel.venues.huobi.topics import FEEDS, Path
 from bookreel.venues.message import Topic
 
@@ -23,6 +23,7 @@ class Huobi:
     inflate = staticmethod(compression.inflate)
     plain = staticmethod(compression.plain)
     decode = staticmethod(decode)
+    decoder = staticmethod(decoder)
     salvage_topic = staticmethod(compression.salvage_topic)
     unknown_fields = staticmethod(leftovers.unknown_fields)
     inexact_numbers = staticmethod(leftovers.inexact_numbers)

@@ -47,7 +47,7 @@ from bookreel.venues.message import (
     Unknown,
 )
 
-__all__ = ["decode"]
+__all__ = ["decode", "decoder"]
 
 _BRIEF_BYTES: Final = 16 << 10
 _LONG_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{3}")
@@ -93,18 +93,36 @@ def decode(text: bytes) -> Message:
         except UnicodeDecodeError as error:
             raise DecodeError(str(error), text) from None
     failed: Exception | None = None
-    if text.startswith(_PUSH):
-        end = text.find(b'"', len(_PUSH), _PUSH_NAME_END)
-        route = _route(text[len(_PUSH) : end]) if end > 0 else None
-        if route is not None:
-            try:
-                return route[1](text, route[0])
-            except _UNREADABLE as error:
-                failed = error  # the slow way tells an error frame from a broken one
+    route = _route_of(text)
+    if route is not None:
+        try:
+            return route[1](text, route[0])
+        except _UNREADABLE as error:
+            failed = error  # the slow way tells an error frame from a broken one
     try:
         return _decode_any(text, failed)
     except _UNREADABLE as error:
         raise DecodeError(str(error), text) from None
+
+
+def decoder(start: bytes) -> Callable[[bytes], Message]:
+    """What reads texts that begin with ``start`` just as :func:`decode` does, in less time where ``start`` says whose
+    pushes they are.
+    """
+    route = _route_of(start)
+    if route is None:
+        return decode
+    topic, push = route
+
+    def decode_push(text: bytes) -> Message:
+        if len(text) <= _BRIEF_BYTES and text.isascii():
+            try:
+                return push(text, topic)
+            except _UNREADABLE:
+                pass  # it is for decode to say what it is
+        return decode(text)
+
+    return decode_push
 
 
 def _decode_any(text: bytes, failed: Exception | None) -> Message:
@@ -278,6 +296,14 @@ _PUSHES: Final[dict[Family, Callable[[bytes, Topic], Message]]] = {
     "detail": _push_summary,
     "ticker": _push_summary,
 }
+
+
+def _route_of(text: bytes) -> tuple[Topic, Callable[[bytes, Topic], Message]] | None:
+    """The topic that a text begins with, and the function for its pushes."""
+    if not text.startswith(_PUSH):
+        return None
+    end = text.find(b'"', len(_PUSH), _PUSH_NAME_END)
+    return _route(text[len(_PUSH) : end]) if end > 0 else None
 
 
 @functools.lru_cache(maxsize=_ROUTES_MAX)
