@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bookreel.storage.errors import StorageError
-from bookreel.storage.journal import Journal
+from bookreel.storage.segment_writer import SegmentWriter
 from tests.crash.power import lose_power
 from tests.crash.witness import Lost
 from tests.simulation.disk import SimDisk, SimFile
@@ -29,33 +29,33 @@ def no_folder_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def it_is_said_to_be_durable_before_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pump_sync(self: Journal) -> int:
+    def sync(self: SegmentWriter) -> int:
         self._spool.settle(self._spool.waiting())
         return 0
 
-    monkeypatch.setattr(Journal, "pump_sync", pump_sync)
+    monkeypatch.setattr(SegmentWriter, "sync", sync)
 
 
 def what_comes_during_a_sync_counts_as_synced(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pump_sync(self: Journal) -> int:
+    def sync(self: SegmentWriter) -> int:
         with self._sync_lock:
             if self._segment is None or not self._spool.waiting():
                 return 0
             self._segment.file.datasync()
             return self._spool.settle(self._spool.waiting())
 
-    monkeypatch.setattr(Journal, "pump_sync", pump_sync)
+    monkeypatch.setattr(SegmentWriter, "sync", sync)
 
 
 def it_is_synced_too_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, calls = Journal.pump_sync, 0
+    honest, calls = SegmentWriter.sync, 0
 
-    def pump_sync(self: Journal) -> int:
+    def sync(self: SegmentWriter) -> int:
         nonlocal calls
         calls += 1
         return honest(self) if calls % 4 == 0 else 0
 
-    monkeypatch.setattr(Journal, "pump_sync", pump_sync)
+    monkeypatch.setattr(SegmentWriter, "sync", sync)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class Trace:
         self.witness.check(found, journal.next_pos)
         self.witness.began(journal.next_pos, found)
         self.disk.before = self._before
-        journal._sync_lock = self._turns  # type: ignore[assignment]
+        journal._writer._sync_lock = self._turns  # type: ignore[assignment]
         self._journal = journal
         self._left = records
         for pump in self._next:

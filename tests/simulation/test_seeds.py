@@ -11,8 +11,8 @@ import pytest
 
 from bookreel.book.model import Delta, Gap
 from bookreel.book.sync import BookSync, Outcome
-from bookreel.storage.journal import Journal
 from bookreel.storage.normalize import Normalizer, Recent
+from bookreel.storage.segment_writer import SegmentWriter
 from tests.simulation.seeds import Result, run_seed, short, watch
 from tests.simulation.world import Scenario
 
@@ -112,10 +112,10 @@ def test_a_snapshot_inside_a_delta_that_is_accepted_is_found(monkeypatch: pytest
 
 
 def test_records_acknowledged_before_they_are_durable_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def settle(self: Journal) -> int:
+    def settle(self: SegmentWriter) -> int:
         return self._spool.settle(self._spool.waiting())
 
-    monkeypatch.setattr(Journal, "pump_sync", settle)
+    monkeypatch.setattr(SegmentWriter, "sync", settle)
     result = run_seed(1, faulty(world={"power_loss": 20.0}))
     assert failed(result, "was acknowledged, and is")
 

@@ -122,7 +122,7 @@ def test_what_a_crash_leaves_out_is_not_missing(tmp_path: Path, garbage: int) ->
     first = Recording(tmp_path / "archive")
     three(first)
     # Killed: no footer, and a torn tail.
-    first.journal._stop_threads()
+    first.journal._pumps.stop()
     first.journal._owner.release()
     newest = list_segments(first.path)[-1].path
     newest.write_bytes(newest.read_bytes() + bytes(garbage))
@@ -138,7 +138,7 @@ def test_what_a_crash_leaves_out_is_not_missing(tmp_path: Path, garbage: int) ->
 def test_the_note_of_a_full_disk_explains_a_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Recording(tmp_path / "archive")
     three(first)
-    reserve = first.journal._reserve
+    reserve = first.journal._writer._reserve
     first.journal.close()
     reserve.reopen()
     reserve.note(Note(first.at(5), first.journal.next_pos + 40))
