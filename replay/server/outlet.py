@@ -56,7 +56,9 @@ async def patiently(
             before = now
         task.result()
     finally:
+        # Waited for: whoever goes on with the connection, to close it, would be cancelled together with the task.
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class Beside(AsyncIterator[_T]):

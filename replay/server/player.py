@@ -9,18 +9,18 @@ before the answer to a control was made before it took effect, and what stands a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, web
 
 from bookreel.replay import LineStream, ReplayError
 from bookreel.replay.server.choices import Choices
 from bookreel.replay.server.errors import ServeError, translate
 from bookreel.replay.server.limits import Limits
-from bookreel.replay.server.outlet import SlowReader, held, patiently
+from bookreel.replay.server.outlet import SlowReader
+from bookreel.replay.server.sockets import Socket
 from bookreel.storage.errors import StorageError
 
 __all__ = ["Player"]
@@ -28,16 +28,10 @@ __all__ = ["Player"]
 _CHUNK_BYTES: Final = 262_144
 """Of a batch: below the largest message that the usual clients take."""
 
-_MESSAGE_BYTES: Final = 65_536
 _ANSWERS_MAX: Final = 64
 """Answers to controls that wait to be sent; more are not read until then."""
 
-_CLOSE_S: Final = 2.0
-_REASON_BYTES: Final = 120
-
 _Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=128)] | int | None
-
-_log = logging.getLogger(__name__)
 
 
 class _Start(Choices, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op", tag="start"):
@@ -124,16 +118,15 @@ class Player:
     """Plays to one client. ``start`` opens what it asks for; it blocks."""
 
     def __init__(self, request: web.Request, start: Callable[[Choices], LineStream], limits: Limits) -> None:
-        self._request = request
         self._start = start
         self._limits = limits
-        self._socket = web.WebSocketResponse(max_msg_size=_MESSAGE_BYTES, compress=False, timeout=_CLOSE_S)
+        self._socket = Socket(request, limits.reader_s)
         self._answers: asyncio.Queue[msgspec.Struct] = asyncio.Queue(_ANSWERS_MAX)
 
     async def play(self, choices: Choices | None) -> web.WebSocketResponse:
         """Until the end, or until the client is gone; None: the first message says what is wanted."""
         lines = None if choices is None else await asyncio.to_thread(self._start, choices)
-        await self._socket.prepare(self._request)
+        await self._socket.open()
         code, reason = int(WSCloseCode.OK), "replay finished"
         try:
             if lines is None:
@@ -142,31 +135,28 @@ class Player:
         except _Closed as closed:
             code, reason = closed.code, closed.reason
         except SlowReader:
-            code, reason = int(WSCloseCode.TRY_AGAIN_LATER), "nothing was read for too long"
-            _log.warning("%s takes nothing, and is disconnected", self._request.remote)
+            await self._socket.give_up()
         except ConnectionError:
             pass
         finally:
             if lines is not None:
                 lines.stop()
                 await asyncio.shield(asyncio.to_thread(lines.close))
-        await self._close(code, reason)
-        return self._socket
+        await self._socket.close(code, reason)
+        return self._socket.response
 
     async def _asked(self) -> LineStream:
         """What the first message wants."""
         try:
-            message = await self._socket.receive(timeout=self._limits.header_s)
+            message = await self._socket.receive(self._limits.header_s)
         except TimeoutError:
             raise _Closed(WSCloseCode.POLICY_VIOLATION, "no start message came") from None
-        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-            raise ConnectionResetError
         try:
-            wanted = _START.decode(message.data)
+            wanted = _START.decode(message)
             lines = await asyncio.to_thread(self._start, wanted)
         except (msgspec.DecodeError, ReplayError, StorageError, ServeError) as error:
             told = error if isinstance(error, msgspec.DecodeError) else translate(error)
-            await self._send(_line(_Refused(_id_of(message.data), "start", str(told))))
+            await self._send(_line(_Refused(_id_of(message), "start", str(told))))
             raise _Closed(WSCloseCode.POLICY_VIOLATION, str(told)) from error
         await self._send(_line(_Ack(wanted.id, "start", lines.token)))
         return lines
@@ -186,8 +176,7 @@ class Player:
     async def _listen(self, lines: LineStream) -> None:
         """Do what the client's messages say, until it is gone."""
         async for message in self._socket:
-            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                await self._answers.put(_obey(message.data, lines))
+            await self._answers.put(_obey(message, lines))
         raise ConnectionResetError
 
     async def _give(self, lines: LineStream) -> None:
@@ -216,16 +205,7 @@ class Player:
             answer.cancel()
 
     async def _send(self, text: bytes) -> None:
-        sending = self._socket.send_frame(text, WSMsgType.TEXT)
-        await patiently(sending, lambda: held(self._request.transport), self._limits.reader_s)
-
-    async def _close(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await self._socket.close(code=code, message=reason.encode()[:_REASON_BYTES])
-        except TimeoutError:
-            if self._request.transport is not None:
-                self._request.transport.abort()
+        await self._socket.send((text,))
 
 
 def _obey(data: str | bytes, lines: LineStream) -> msgspec.Struct:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Generator, Iterator, Sequence
+import logging
+from collections.abc import Generator, Iterable, Iterator
 from itertools import count, groupby, islice
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, web
 
 from bookreel.replay import ReplayError
 from bookreel.replay.server.errors import ServeError, translate
 from bookreel.replay.server.keys import ARCHIVE, SETTINGS
-from bookreel.replay.server.outlet import Beside, SlowReader, held, patiently
+from bookreel.replay.server.outlet import Beside, SlowReader
 from bookreel.replay.server.parameters import Values
+from bookreel.replay.server.sockets import Socket
 from bookreel.replay.server.tardis_normal import normalised
 from bookreel.replay.server.tardis_options import Channel, NormalOptions, Span, decode, span
 from bookreel.replay.server.tardis_tape import one_by_one, open_tape
@@ -33,17 +35,15 @@ START_DELAY_S: Final = 2.0
 
 _FINISHED: Final = "WS replay finished"
 _LATE: Final = "trying to add new WS connection to replay session that already started"
-_IDLE: Final = "nothing was read for too long"
 _BATCH: Final = 256
 """Messages that are made at once."""
 
-_MESSAGE_BYTES: Final = 65_536
 _MEMBERS_MAX: Final = 64
-_CLOSE_S: Final = 2.0
-_REASON_BYTES: Final = 120
 _TOPIC: Final = "market."
 
 _T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
 
 
 class _Subscribe(msgspec.Struct):
@@ -57,16 +57,14 @@ class _Member:
         self.request = request
         self.span = wanted
         self.channels: list[Channel] = []
-        self.socket = web.WebSocketResponse(max_msg_size=_MESSAGE_BYTES, compress=False, timeout=_CLOSE_S)
-        self.sent = 0
+        self.socket = Socket(request, request.app[SETTINGS].limits.reader_s)
         self.gone = False
 
     async def listen(self) -> None:
         """Note what is subscribed to, until the client is gone."""
         try:
             async for message in self.socket:
-                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    self._note(message.data)
+                self._note(message)
         finally:
             self.gone = True
 
@@ -79,29 +77,15 @@ class _Member:
         if topic.startswith(_TOPIC) and len(pieces) > 2:
             self.channels.append(Channel(pieces[2], [pieces[1]]))
 
-    async def send(self, texts: Sequence[bytes]) -> None:
-        """Send each as a message, unless the client is gone. Raises SlowReader."""
-
-        async def each() -> None:
-            for text in texts:
-                await self.socket.send_frame(text, WSMsgType.TEXT)
-                self.sent += 1
-
-        transport = self.request.transport
-        patience = self.request.app[SETTINGS].limits.reader_s
+    async def send(self, texts: Iterable[bytes]) -> None:
+        """Send each as a message; a client that takes nothing is disconnected, and then is gone."""
         try:
-            await patiently(each(), lambda: (self.sent, held(transport)), patience)
+            await self.socket.send(texts)
         except ConnectionError:
             self.gone = True
-
-    async def close(self, code: int, reason: str) -> None:
-        """With a code; one that does not answer is cut off."""
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await self.socket.close(code=code, message=reason.encode()[:_REASON_BYTES])
-        except (TimeoutError, ConnectionError):
-            if self.request.transport is not None:
-                self.request.transport.abort()
+        except SlowReader:
+            self.gone = True
+            await self.socket.give_up()
 
 
 class _Message(NamedTuple):
@@ -114,11 +98,18 @@ class _Message(NamedTuple):
 
 
 class _Session:
-    """Connections that are sent one order."""
+    """Connections that are sent one order, by a task that is none of theirs: it goes on until the last has left."""
 
     def __init__(self) -> None:
         self.members: list[_Member] = []
-        self.begun = False
+        self.begun = self._over = False
+        self.task = asyncio.ensure_future(self.run())
+
+    async def leave(self) -> None:
+        """After a member is gone."""
+        if not self._over and all(member.gone for member in self.members):
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
 
     async def run(self) -> None:
         """Wait for the members and what they subscribe to, send, and close."""
@@ -129,9 +120,11 @@ class _Session:
             await self._play([member for member in self.members if not member.gone])
         except (ReplayError, ServeError, StorageError) as error:
             code, reason = int(WSCloseCode.INTERNAL_ERROR), str(translate(error))
-        except SlowReader:
-            code, reason = int(WSCloseCode.TRY_AGAIN_LATER), _IDLE
-        await asyncio.gather(*(member.close(code, reason) for member in self.members))
+        except Exception as error:
+            _log.exception("a session failed")
+            code, reason = int(WSCloseCode.INTERNAL_ERROR), str(translate(error))
+        self._over = True
+        await asyncio.gather(*(member.socket.close(code, reason) for member in self.members))
 
     async def _play(self, members: list[_Member]) -> None:
         for member in members:
@@ -143,9 +136,7 @@ class _Session:
                 # One after the other, so that what one connection reads slowly holds up the others too.
                 for index, run in groupby(batch, key=attrgetter("member")):
                     if not members[index].gone:
-                        await members[index].send([message.text for message in run])
-                if all(member.gone for member in members):
-                    return
+                        await members[index].send(message.text for message in run)
         finally:
             await batches.aclose()
 
@@ -176,33 +167,20 @@ async def replay_socket(request: web.Request, values: Values) -> web.StreamRespo
     sessions = _sessions.setdefault(request.app, {})
     key = values["session"] or f"\0{id(request)}"
     member = _Member(request, wanted)
-    await member.socket.prepare(request)
+    await member.socket.open()
     session = sessions.get(key)
-    runs: asyncio.Task[None] | None = None
     if session is None:
         session = sessions[key] = _Session()
-        runs = asyncio.ensure_future(session.run())
-        runs.add_done_callback(lambda _: sessions.pop(key, None))
+        session.task.add_done_callback(lambda _: sessions.pop(key, None))
     if session.begun or len(session.members) >= _MEMBERS_MAX:
-        await member.close(WSCloseCode.INTERNAL_ERROR, _LATE)
-        return member.socket
+        await member.socket.close(WSCloseCode.INTERNAL_ERROR, _LATE)
+        return member.socket.response
     session.members.append(member)
     try:
         await member.listen()
     finally:
-        if runs is not None:
-            await _ended(session, runs)
-    return member.socket
-
-
-async def _ended(session: _Session, runs: asyncio.Task[None]) -> None:
-    """The first connection looks after the session, which ends with its last one."""
-    try:
-        while not runs.done() and not all(member.gone for member in session.members):
-            await asyncio.wait({runs}, timeout=START_DELAY_S)
-    finally:
-        runs.cancel()
-        await asyncio.gather(runs, return_exceptions=True)
+        await session.leave()
+    return member.socket.response
 
 
 async def replay_normalised_socket(request: web.Request, values: Values) -> web.StreamResponse:
@@ -218,7 +196,7 @@ async def replay_normalised_socket(request: web.Request, values: Values) -> web.
     listens: asyncio.Task[None] | None = None
     try:
         first: list[bytes] = await anext(batches, [])
-        await member.socket.prepare(request)
+        await member.socket.open()
         listens = asyncio.ensure_future(member.listen())
         await member.send(first)
         async for batch in batches:
@@ -229,12 +207,10 @@ async def replay_normalised_socket(request: web.Request, values: Values) -> web.
         if listens is None:
             raise
         code, reason = int(WSCloseCode.INTERNAL_ERROR), str(translate(error))
-    except SlowReader:
-        code, reason = int(WSCloseCode.TRY_AGAIN_LATER), _IDLE
     finally:
         if listens is not None:
             listens.cancel()
             await asyncio.gather(listens, return_exceptions=True)
         await batches.aclose()
-    await member.close(code, reason)
-    return member.socket
+    await member.socket.close(code, reason)
+    return member.socket.response

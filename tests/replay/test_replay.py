@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -48,30 +48,8 @@ TABLE_OF = {
     RecordedSnapshot: "book_snapshots",
     RecordedDelta: "book_deltas",
 }
-STEPS = 250
 
-
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row groups and windows of a few rows, so that a small archive has many."""
-    monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MIN", 8)
-    monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MAX", 32)
-    monkeypatch.setattr("bookreel.replay.sweep._FIRST_ROWS", 4)
-    monkeypatch.setattr("bookreel.replay.sweep._WINDOW_ROWS", 64)
-    monkeypatch.setattr("bookreel.replay.sweep._LEAST_ROWS", 2)
-
-
-@pytest.fixture(params=[1, 2])
-def market(record: Callable[[], Any], request: pytest.FixtureRequest) -> Market:
-    found = Market(record(), Random(request.param))
-    found.steps(STEPS)
-    return found
-
-
-@pytest.fixture
-def archive(market: Market) -> Iterator[Archive]:
-    with Archive(market.recording.path) as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 def standing(event: Any) -> int:

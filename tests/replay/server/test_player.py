@@ -119,6 +119,49 @@ def test_several_streams_are_merged_in_one_order(site: Site, recorded: Path) -> 
     run(main())
 
 
+def test_a_seek_in_merged_streams(site: Site) -> None:
+    """Paused, told where to go, and let go on: what comes is what comes to who begins there."""
+
+    async def main() -> None:
+        async with connected(site) as socket:
+            await socket.send_json({"op": "start", "streams": STREAMS})
+            whole = events(await messages(socket))
+        decoded = [json.loads(line) for line in whole.splitlines()[:-1]]
+        to = decoded[len(decoded) // 2]["ts_recv"]
+        async with connected(site) as socket:
+            await socket.send_json({"op": "start", "streams": STREAMS, "from": to})
+            late = events((await messages(socket))[1:])
+        async with connected(site) as socket:
+            await socket.send_json({"op": "start", "streams": STREAMS, "speed": 0.000001})
+            await socket.receive_str()
+            begin = (await socket.receive_str()).splitlines()[:-1]
+            for control in ({"op": "seek", "id": 1, "to": to}, {"op": "speed", "id": 2, "speed": "max"}):
+                await socket.send_json(control)
+            texts = await messages(socket)
+        assert [line.encode() for line in begin] == whole.splitlines()[: len(begin)]
+        after = "".join(texts).partition('"id":1')[2].partition("\n")[2]
+        found = events([after])
+        assert found.rpartition(b'{"type":"end"')[0] == late.rpartition(b'{"type":"end"')[0]
+
+    run(main())
+
+
+def test_a_token_leads_on_after_the_server_has_restarted(recorded: Path) -> None:
+    async def begin(site: Site) -> None:
+        async with connected(site, "?tables=trades,bbo,gaps&speed=0.000001") as socket:
+            found.append(await socket.receive_str())
+
+    async def go_on(site: Site) -> None:
+        token = json.loads(found[0].splitlines()[-1])["token"]
+        async with connected(site, f"?tables=trades,bbo,gaps&after={token}") as socket:
+            found.extend(await messages(socket))
+
+    found: list[str] = []
+    for part in (begin, go_on):
+        with_limits(recorded, Limits(), part)
+    assert events(found) == lines(recorded, tables=["trades", "bbo", "gaps"])
+
+
 @pytest.mark.parametrize("size", [1, 4_000])
 def test_a_token_leads_on_at_every_line(recorded: Path, size: int) -> None:
     streams = {name: Choice(**choice) for name, choice in STREAMS.items()}
@@ -282,8 +325,13 @@ def test_no_start_message_is_waited_for_only_so_long(recorded: Path) -> None:
     with_limits(recorded, Limits(header_s=0.05), main)
 
 
+@pytest.mark.parametrize(("closes", "close_s"), [(1013, 30.0), (1006, 0.1)])
 def test_who_reads_nothing_is_disconnected_and_who_is_slow_is_waited_for(
-    recorded: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    closes: int,
+    close_s: float,
 ) -> None:
     async def endless(self: Any) -> bytes:
         return b'{"type":"nothing"}\n' * 50_000
@@ -299,14 +347,19 @@ def test_who_reads_nothing_is_disconnected_and_who_is_slow_is_waited_for(
             response: Any = socket
             transport = response._response.connection.transport
             transport.pause_reading()
-            await gone(site)
+            while not any("takes nothing" in message for message in caplog.messages):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            # Who reads on before it is cut off is told why.
+            if closes == 1006:
+                await gone(site)
             transport.resume_reading()
             async for _ in socket:
                 pass
-            assert socket.close_code == 1013
+            assert socket.close_code == closes
 
     async def gone(site: Site) -> None:
         while (await asyncio.to_thread(site.get, "/health-check")).json()["streams"]:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
+    monkeypatch.setattr("bookreel.replay.server.sockets.CLOSE_S", close_s)
     with_limits(recorded, Limits(reader_s=0.2), main)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import aiohttp
 import pytest
 
 from bookreel.replay import Archive
-from tests.replay.server.serving import Reply, Site
+from bookreel.replay.server import Limits, Settings
+from tests.replay.server.serving import Reply, Site, serving
 
 RANGE = {"exchange": "huobi", "from": "2000-01-01", "to": "2000-12-31"}
 
@@ -160,3 +163,106 @@ def test_normalised_messages_over_a_websocket(site: Site, span: dict[str, str]) 
             assert socket.close_code == 1000
 
     asyncio.run(main())
+
+
+def endless(*_: object) -> Iterator[tuple[int, bytes]]:
+    """Messages that come for ever, and where each stands."""
+    return ((number, b'{"number":%d}' % number + b" " * 50_000) for number in count())
+
+
+def socket_url(site: Site, span: dict[str, str], session: str) -> str:
+    query = "&".join(f"{key}={value}" for key, value in span.items())
+    return f"http://127.0.0.1:{site.port}/ws-replay?{query}&session={session}"
+
+
+async def subscribed(http: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
+    socket = await http.ws_connect(url)
+    await socket.send_json({"sub": "market.btcusdt.trade.detail", "id": "1"})
+    return socket
+
+
+async def let_go(site: Site, streams: int) -> None:
+    """Wait until no more than so many streams are under way."""
+    while (await asyncio.to_thread(site.get, "/health-check")).json()["streams"] > streams:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+def transport_of(socket: aiohttp.ClientWebSocketResponse) -> Any:
+    response: Any = socket
+    return response._response.connection.transport
+
+
+def test_who_comes_to_a_session_late_is_told_so(
+    site: Site, span: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are in it go on, and another session begins as ever."""
+    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.START_DELAY_S", 0.05)
+    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.one_by_one", endless)
+
+    async def main() -> None:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+            first = await subscribed(http, socket_url(site, span, "one"))
+            assert json.loads(await first.receive_str()) == {"number": 0}
+            late = await subscribed(http, socket_url(site, span, "one"))
+            closed = await late.receive()
+            assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 1011)
+            assert closed.extra == "trying to add new WS connection to replay session that already started"
+            assert json.loads(await first.receive_str()) == {"number": 1}
+            other = await subscribed(http, socket_url(site, span, "two"))
+            assert json.loads(await other.receive_str()) == {"number": 0}
+        await let_go(site, 0)
+
+    asyncio.run(main())
+
+
+def test_who_reads_nothing_is_disconnected_and_the_session_goes_on(
+    recorded: Path, span: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.START_DELAY_S", 0.3)
+    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.one_by_one", endless)
+    monkeypatch.setattr("bookreel.replay.server.sockets.CLOSE_S", 0.2)
+
+    async def main(site: Site) -> None:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+            url = socket_url(site, span, "both")
+            slow, reader = await subscribed(http, url), await subscribed(http, url)
+            await slow.receive_str()
+            transport_of(slow).pause_reading()
+
+            # One order for both: beyond what the buffers of its connection hold, nobody is ahead of the slow one.
+            for number in range(300):
+                assert json.loads(await reader.receive_str())["number"] == number
+            await reader.close()
+            await let_go(site, 0)
+            transport_of(slow).resume_reading()
+            rest = [message.type async for message in slow]
+            assert set(rest) <= {aiohttp.WSMsgType.TEXT}
+            assert slow.close_code in (1006, 1013)
+
+    with serving(recorded, Settings(workers=1, limits=Limits(reader_s=0.2))) as site:
+        asyncio.run(main(site))
+
+
+def test_who_reads_no_normalised_messages_is_disconnected(
+    recorded: Path, span: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def values(*_: object) -> Iterator[dict[str, Any]]:
+        return ({"number": number, "text": " " * 50_000} for number in count())
+
+    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.normalised", values)
+    options = {**span, "symbols": ["btcusdt"], "dataTypes": ["trade"]}
+
+    async def main(site: Site) -> None:
+        url = f"http://127.0.0.1:{site.port}/ws-replay-normalized"
+        async with (
+            asyncio.timeout(60),
+            aiohttp.ClientSession() as http,
+            http.ws_connect(url, params={"options": json.dumps(options)}) as socket,
+        ):
+            for number in range(10):
+                assert json.loads(await socket.receive_str())["number"] == number
+            transport_of(socket).pause_reading()
+            await let_go(site, 0)
+
+    with serving(recorded, Settings(workers=1, limits=Limits(reader_s=0.1))) as site:
+        asyncio.run(main(site))
