@@ -287,16 +287,16 @@ class LineHealth:
 
     def check(self, now: int, *, backlog: bool = False) -> list[Finding]:
         """What is wrong now; call it as :meth:`next_check` says. ``backlog``: frames wait to be looked at, so
-        that no stream can be told to be silent.
+        that no stream can be told to be silent, nor the line: where too many wait it is not read.
         """
         if now - self._checked_at > _LATE_NS:
             self._excuse(now)
         self._checked_at = now
+        if backlog:
+            return []
         line = self._check_line(now)
         if line is not None:
             return [line]
-        if backlog:
-            return []
         findings: list[Finding] = []
         due: list[tuple[float, str, StreamHealth]] = []
         for topic, stream in self.streams.items():

@@ -354,6 +354,19 @@ def test_heartbeats_are_no_data_and_their_absence_is_half_open() -> None:
     assert watch.kinds(watch.wait(15.5, heartbeats=False))[-1] == "half_open"
 
 
+@pytest.mark.parametrize("pongs", [True, False])
+def test_a_line_that_is_not_read_is_not_dead(pongs: bool) -> None:
+    """With too many frames waiting the venue is held back, heartbeats and all."""
+    watch = Watch("a", pongs=pongs)
+    watch.stream("a", 5, 0.1)
+    for _ in range(400):
+        watch.now += 50 * MS
+        assert not watch.health.check(watch.now, backlog=True)
+    watch.health.any_at = watch.now
+    assert "half_open" not in watch.kinds(watch.wait(1.0))
+    assert watch.kinds(watch.wait(16.0, heartbeats=False))[-1] == "half_open"
+
+
 def test_half_open_is_found_soon_where_the_venue_answers_pings() -> None:
     watch = Watch("a", pongs=True)
     watch.stream("a", 20, 0.1)
