@@ -11,9 +11,12 @@ An instant that lies in several turns names no one book, and is not valid.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from itertools import chain, pairwise
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -26,12 +29,12 @@ from bookreel.storage.changes import (
     Change,
     Step,
     Whole,
+    beginnings,
     changes,
     doubles,
     integers,
     newest_whole,
     steps,
-    wholes,
 )
 from bookreel.storage.contents import Contents, Stream
 from bookreel.storage.scan import Bounds, Scanner
@@ -79,6 +82,10 @@ _BLOCK: Final = 8192
 
 _NOW: Final = (1 << 63) - 1
 
+_BULK_LEVELS: Final = 50_000
+_BULK_LEVELS_FIRST: Final = 1_000_000
+"""Levels from which on the bulk reader is quicker, and the first time, when it has to be loaded."""
+
 
 class Book(msgspec.Struct, frozen=True):
     """A book at an instant, both sides best first. Times in ns.
@@ -101,39 +108,39 @@ class Book(msgspec.Struct, frozen=True):
 
 
 class Coverage:
-    """When one stream was covered."""
+    """When one stream was covered. ``gaps``: by their start."""
 
     def __init__(self, stream: Stream, gaps: Sequence[Gap]) -> None:
-        self._stream = stream
-        self._gaps = sorted(gaps, key=lambda gap: gap.start)
-        self._starts = [gap.start for gap in self._gaps]
+        self.stream = stream
+        self.gaps = sorted(gaps, key=lambda gap: gap.start)
+        self._starts = [gap.start for gap in self.gaps]
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The stretches of the stream's journal in which the clock was not set back, where there are several."""
-        return self._stream.turns
+        return self.stream.turns
 
     @property
     def until(self) -> int | None:
         """When the stream ended (ns), None if it has not."""
-        return self._stream.until
+        return self.stream.until
 
     def gap(self, ts: int) -> Gap | None:
         """The gap that an instant (ns) is inside of."""
         # Gaps of one stream do not overlap, so only the newest that began before can reach it.
         index = bisect_left(self._starts, ts) - 1
         if index >= 0:
-            gap = self._gaps[index]
+            gap = self.gaps[index]
             if gap.end is None or ts < gap.end:
                 return gap
         return None
 
     def valid(self, ts: int) -> bool:
         """Whether nothing is missing at an instant (ns), and it is one instant."""
-        if any(low <= ts <= high for low, high in self._stream.doubts):
+        if any(low <= ts <= high for low, high in self.stream.doubts):
             return False
-        until = self._stream.until
-        return self._stream.since <= ts and (until is None or ts <= until) and self.gap(ts) is None
+        until = self.stream.until
+        return self.stream.since <= ts and (until is None or ts <= until) and self.gap(ts) is None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -200,13 +207,20 @@ class Question(msgspec.Struct, frozen=True):
         first = last.pos_from or 0
         return (change for change in found if _standing(change) < first or change.ts_recv < end)
 
-    def _changes(self, base: Whole | None, bounds: Bounds) -> Iterator[Change]:
+    def beginnings(self, start: int, end: int) -> tuple[Bounds, Iterator[Whole]]:
+        """Where the clock was not set back, what :meth:`changes` is made of: bounds of the deltas, and the books that
+        begin anew, the first of them that of ``start``.
+        """
+        return self._beginnings(self.newest(start, None), self.bounds(until=end))
+
+    def _beginnings(self, base: Whole | None, bounds: Bounds) -> tuple[Bounds, Iterator[Whole]]:
         bounds = bounds._replace(pos_from=None if base is None else base.pos)
-        books: Iterator[Whole] = wholes(self.scanner, self.contents, bounds)
-        if base is not None:
-            # A keyframe in the middle of an epoch is as good a beginning as any.
-            first = base._replace(source="push")
-            books = _after(first, books)
+        books = beginnings(self.scanner, self.contents, bounds)
+        # A keyframe in the middle of an epoch is as good a beginning as any.
+        return bounds, books if base is None else _after(base._replace(source="push"), books)
+
+    def _changes(self, base: Whole | None, bounds: Bounds) -> Iterator[Change]:
+        bounds, books = self._beginnings(base, bounds)
         return changes(steps(self.scanner, self.contents, bounds), books)
 
 
@@ -342,10 +356,29 @@ class _Block:
             self._rows.clear()
 
 
+def _in_bulk(question: Question, start: int, end: int) -> ModuleType | None:
+    """The bulk reader, where so much is asked for that loading it pays. None also where its packages are not
+    installed: the answers are the same.
+    """
+    if question.coverage.turns:
+        return None
+    bounds = question.bounds(until=end)._replace(since=start)
+    least = _BULK_LEVELS if "bookreel.replay.bulk" in sys.modules else _BULK_LEVELS_FIRST
+    if question.scanner.rows(question.contents, "book_deltas", bounds) < least:
+        return None
+    try:
+        return import_module("bookreel.replay.bulk")
+    except ImportError:
+        return None
+
+
 def book_rows(question: Question, start: int, end: int, every: int | None, depth: int) -> pa.Table:
     """The book over ``start`` to ``end`` (ns, exclusive) as a table of :data:`BOOKS`: one row for each
     change, or, with ``every`` (ns), the book as of each multiple of it at which one is known.
     """
+    if (bulk := _in_bulk(question, start, end)) is not None:
+        rows: pa.Table = bulk.book_rows(question, start, end, every, depth)
+        return rows
     block = _Block(BOOKS)
     if every is None:
         _fill(block, question, question.changes(start, end), start, end, None, depth)
@@ -417,6 +450,9 @@ def best_rows(question: Question, start: int, end: int) -> pa.Table:
     """The best bid and offer after each change from ``start`` to ``end`` (ns, exclusive) as a table of
     :data:`BBO`.
     """
+    if (bulk := _in_bulk(question, start, end)) is not None:
+        rows: pa.Table = bulk.best_rows(question, start, end)
+        return rows
     block = _Block(BBO)
     book = L2Book()
     symbol, feed = question.symbol, question.feed

@@ -26,6 +26,7 @@ __all__ = [
     "Change",
     "Step",
     "Whole",
+    "beginnings",
     "changes",
     "doubles",
     "integers",
@@ -90,6 +91,15 @@ def wholes(scanner: Scanner, contents: Contents, bounds: Bounds) -> Iterator[Who
     """The whole books of ``bounds.symbol`` and ``bounds.feed``, by position."""
     for piece in scanner.scan(contents, "book_snapshots", WHOLE_COLUMNS, bounds):
         yield from piece_wholes(piece)
+
+
+def beginnings(scanner: Scanner, contents: Contents, bounds: Bounds) -> Iterator[Whole]:
+    """Those whole books that :attr:`Whole.begins` names, by position."""
+    for piece in scanner.scan(contents, "book_snapshots", WHOLE_COLUMNS, bounds):
+        pushed = pc.equal(piece["source"], pa.scalar("push", pa.string()))
+        rows = piece.filter(pc.or_(pushed, pc.equal(piece["pos"], piece["epoch"])))
+        if rows.num_rows:
+            yield from piece_wholes(rows.combine_chunks())
 
 
 def merged(deltas: Iterator[Step], books: Iterator[Whole]) -> Iterator[Change]:

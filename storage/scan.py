@@ -8,8 +8,10 @@ position, and rows inside a piece are sorted by it, rows of one frame in the ord
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -38,12 +40,14 @@ _PIECES_MAX: Final = 8
 _POS_MAX: Final = (1 << 63) - 1
 
 _DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, OverflowError, MemoryError)
-"""What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length."""
+"""What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length.
+"""
 
 _LAST_TEXT: Final = "\U0010ffff"
 """No symbol comes after it."""
 
 _DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
+_FEW_TEXTS: Final = ("symbol", "feed", "side", "source")
 
 
 class Bounds(NamedTuple):
@@ -77,12 +81,15 @@ class Group(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """A row group: its number, the bounds of its positions, and whether it has several symbols."""
+    """A row group: its number, the bounds of its positions, whether it has several symbols, and the columns of
+    which its statistics tell that all rows have what is wanted.
+    """
 
     number: int
     least: int
     greatest: int
     shared: bool
+    decided: frozenset[str]
 
 
 class Scanner:
@@ -104,7 +111,7 @@ class Scanner:
         """Pieces of a table with these columns, in order of position; none is empty. Raises
         :class:`CorruptFile`.
         """
-        for entries in _overlapping(contents.files.get(table, ())):
+        for entries in _overlapping(contents.files.get(table, ()), bounds):
             if len(entries) == 1:
                 yield from self.file(contents, entries[0], columns, bounds)
             else:
@@ -137,15 +144,13 @@ class Scanner:
             return
         path = self._path(contents.root, entry)
         names = _with_bounds(columns, TABLES[entry.table].names)
+        # What is put in order needs its position until then.
+        kept = [*columns, "pos"] if "pos" not in columns else columns
         try:
-            groups = self._groups(path, bounds)
-            if bounds.symbol is not None and not _ordered(groups):
-                # What a group has of this symbol alone may well be in order.
-                groups = [
-                    self._own(path, group, names, bounds) if group.shared else group for group in groups
-                ]
+            groups = self._in_order(path, names, kept, bounds)
             pieces: Iterable[pa.Table] = (
-                self._piece(path, group.number, names).keep(bounds) for group in groups
+                self._piece(path, group, _undecided(names, kept, group)).keep(bounds).select(kept)
+                for group in groups
             )
             if not _ordered(groups):
                 pieces = [pa.concat_tables(pieces)]
@@ -156,6 +161,34 @@ class Scanner:
             raise FileGone(path) from error
         except _DAMAGE as error:
             raise CorruptFile(path, str(error)) from error
+
+    def bulk(
+        self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = _ALL, threads: int = 1
+    ) -> Iterator[pa.Table]:
+        """As :meth:`scan`, for much at once: so many threads read ahead, nothing is remembered, and texts of few
+        values come as dictionaries.
+        """
+        for piece in _ahead(self._jobs(contents, table, columns, bounds), threads):
+            if piece.num_rows:
+                yield piece
+        yield from self.tail(contents, table, columns, bounds)
+
+    def rows(self, contents: Contents, table: str, bounds: Bounds) -> int:
+        """How many rows have to be looked at for these bounds, those of the tail left out. Raises
+        :class:`CorruptFile`.
+        """
+        found = 0
+        for entry in contents.files.get(table, ()):
+            if _touches(entry, bounds):
+                path = self._path(contents.root, entry)
+                try:
+                    footer = self._footer(path)
+                    found += sum(footer.row_group(one.number).num_rows for one in self._groups(path, bounds))
+                except FileNotFoundError as error:
+                    raise FileGone(path) from error
+                except _DAMAGE as error:
+                    raise CorruptFile(path, str(error)) from error
+        return found
 
     def groups(self, root: Path, entry: FileEntry) -> list[Group]:
         """The row groups of a file. Raises :class:`CorruptFile`, and FileNotFoundError where it is gone."""
@@ -227,6 +260,74 @@ class Scanner:
             if piece.num_rows:
                 yield _by_position(piece).select(list(columns))
 
+    def _jobs(
+        self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds
+    ) -> Iterator[Callable[[], pa.Table]]:
+        """What reads the pieces of a table's sealed files; each can be called in any thread."""
+        for entries in _overlapping(contents.files.get(table, ()), bounds):
+            if len(entries) == 1:
+                yield from self._jobs_of(contents, entries[0], columns, bounds)
+            else:
+                for piece in self._merged(contents, entries, columns, bounds):
+                    yield lambda piece=piece: piece  # type: ignore[misc]
+
+    def _jobs_of(
+        self, contents: Contents, entry: FileEntry, columns: Sequence[str], bounds: Bounds
+    ) -> Iterator[Callable[[], pa.Table]]:
+        """What reads the pieces of one sealed file; each can be called in any thread."""
+        if not _touches(entry, bounds):
+            return
+        path = self._path(contents.root, entry)
+        names = _with_bounds(columns, TABLES[entry.table].names)
+        try:
+            groups = self._in_order(path, names, columns, bounds)
+            runs = [[group] for group in groups] if _ordered(groups) else [groups]
+            for run in runs:
+                yield partial(self._read_run, path, self._footer(path), run, names, list(columns), bounds)
+        except FileNotFoundError as error:
+            raise FileGone(path) from error
+        except _DAMAGE as error:
+            raise CorruptFile(path, str(error)) from error
+
+    def _read_run(
+        self,
+        path: Path,
+        footer: pq.FileMetaData,
+        run: Sequence[_Span],
+        names: list[str],
+        columns: list[str],
+        bounds: Bounds,
+    ) -> pa.Table:
+        texts: list[str] = [name for name in _FEW_TEXTS if name in names]
+        kept = [*columns, "pos"] if "pos" not in columns else columns
+        try:
+            with pq.ParquetFile(
+                path, metadata=footer, memory_map=True, page_checksum_verification=True, read_dictionary=texts
+            ) as file:
+                pieces = []
+                for group in run:
+                    wanted = _undecided(names, kept, group)
+                    rows = file.read_row_group(group.number, columns=wanted, use_threads=False)
+                    pieces.append(_Piece(rows).keep(bounds).select(kept))
+        except FileNotFoundError as error:
+            raise FileGone(path) from error
+        except _DAMAGE as error:
+            raise CorruptFile(path, str(error)) from error
+        rows = pa.concat_tables(pieces).unify_dictionaries() if len(pieces) > 1 else pieces[0]
+        return _by_position(rows).select(columns)
+
+    def _in_order(self, path: Path, names: list[str], columns: Sequence[str], bounds: Bounds) -> list[_Span]:
+        """The row groups that can hold wanted rows; what a group has of the wanted symbol alone may well be in
+        order where it as a whole is not.
+        """
+        groups = self._groups(path, bounds)
+        if bounds.symbol is not None and not _ordered(groups):
+            return [
+                self._own(path, group, _undecided(names, columns, group), bounds) if group.shared else group
+                for group in groups
+            ]
+        return groups
+
     def _groups(self, path: Path, bounds: Bounds) -> list[_Span]:
         """The row groups that can hold wanted rows."""
         footer = self._footer(path)
@@ -247,9 +348,13 @@ class Scanner:
             least, greatest = 0, _POS_MAX
             if span is not None and span.has_min_max:
                 least, greatest = int(span.min_raw or 0), int(span.max_raw or 0)
-            symbols = group.column(places["symbol"]).statistics
-            shared = symbols is None or not symbols.has_min_max or symbols.min_raw != symbols.max_raw
-            found.append(_Span(index, least, greatest, shared))
+            shared = not _only(group, places["symbol"])
+            decided = {
+                name
+                for name, value in (("symbol", bounds.symbol), ("feed", bounds.feed))
+                if value is not None and name in places and _only(group, places[name], value)
+            }
+            found.append(_Span(index, least, greatest, shared, frozenset(decided)))
         return found
 
     def _path(self, root: Path, entry: FileEntry) -> Path:
@@ -271,32 +376,33 @@ class Scanner:
 
     def _own(self, path: Path, group: _Span, names: list[str], bounds: Bounds) -> _Span:
         """The group with the positions of the wanted rows only."""
-        ends: Any = pc.min_max(self._piece(path, group.number, names).keep(bounds)["pos"]).as_py()
+        ends: Any = pc.min_max(self._piece(path, group, names).keep(bounds)["pos"]).as_py()
         if ends["min"] is None:
             return group._replace(least=_POS_MAX, greatest=0)
         return group._replace(least=ends["min"], greatest=ends["max"])
 
-    def _piece(self, path: Path, index: int, names: list[str]) -> _Piece:
-        key = (path, index, tuple(names))
+    def _piece(self, path: Path, group: _Span, names: list[str]) -> _Piece:
+        key = (path, group.number, tuple(names))
         piece = self._pieces.pop(key, None)
         if piece is None:
             with self._open(path) as file:
                 # In one thread: a row group is too small to be worth waking others, and they may be at work
                 # on the market.
-                piece = _Piece(file.read_row_group(index, columns=names, use_threads=False))
+                piece = _Piece(file.read_row_group(group.number, columns=names, use_threads=False))
         self._pieces[key] = piece
         if len(self._pieces) > _PIECES_MAX:
             self._pieces.popitem(last=False)
         return piece
 
 
-def _overlapping(entries: Sequence[FileEntry]) -> Iterator[list[FileEntry]]:
-    """Files by position, together with those they overlap: a clock that is set back over midnight leaves two dates
-    with records in turn.
+def _overlapping(entries: Iterable[FileEntry], bounds: Bounds) -> Iterator[list[FileEntry]]:
+    """Files that can hold wanted rows by position, together with those they overlap: a clock that is set back
+    over midnight leaves two dates with records in turn.
     """
     found: list[FileEntry] = []
     reach = -1
-    for entry in sorted(entries, key=lambda entry: entry.pos_min):
+    touched = [entry for entry in entries if _touches(entry, bounds)]
+    for entry in sorted(touched, key=lambda entry: entry.pos_min):
         if found and entry.pos_min > reach:
             yield found
             found = []
@@ -311,6 +417,25 @@ def _narrowed(bounds: Bounds, pos_from: int, pos_until: int) -> Bounds:
     return bounds._replace(pos_from=max(least, pos_from), pos_until=min(most, pos_until))
 
 
+def _ahead(jobs: Iterator[Callable[[], pa.Table]], threads: int) -> Iterator[pa.Table]:
+    """The jobs' answers in their order, worked at in so many threads."""
+    if threads < 2:
+        for job in jobs:
+            yield job()
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="scan")
+    begun: deque[Future[pa.Table]] = deque()
+    try:
+        for job in jobs:
+            begun.append(pool.submit(job))
+            if len(begun) > threads:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _ordered(groups: Sequence[_Span]) -> bool:
     filled = [group for group in groups if group.least <= group.greatest]
     return all(left.greatest <= right.least for left, right in pairwise(filled))
@@ -320,6 +445,19 @@ def _with_bounds(columns: Sequence[str], known: Sequence[str]) -> list[str]:
     """The columns to read: those that are wanted, and those that decide which rows are."""
     names = dict.fromkeys((*columns, *_DECIDING))
     return [name for name in names if name in known]
+
+
+def _undecided(names: Sequence[str], columns: Sequence[str], group: _Span) -> list[str]:
+    """Of the columns that would be read those that have to be."""
+    return [name for name in names if name in columns or name not in group.decided]
+
+
+def _only(group: pq.RowGroupMetaData, column: int, value: str | None = None) -> bool:
+    """Whether all rows of a row group have the same text, or this one."""
+    found = group.column(column).statistics
+    if found is None or not found.has_min_max or found.min_raw != found.max_raw:
+        return False
+    return value is None or (found.null_count == 0 and found.min_raw == value.encode())
 
 
 def _touches(entry: FileEntry, bounds: Bounds) -> bool:
@@ -366,10 +504,10 @@ class _Piece:
         if bounds.until is not None and self._ts is not None:
             stop = max(first, bisect_left(self._ts, bounds.until))
         rows = rows.slice(first, stop - first)
-        if bounds.symbol is not None:
-            masks.append(pc.equal(rows["symbol"], pa.scalar(bounds.symbol, pa.string())))
-        if bounds.feed is not None and "feed" in rows.schema.names:
-            masks.append(pc.equal(rows["feed"], pa.scalar(bounds.feed, pa.string())))
+        for name, wanted in (("symbol", bounds.symbol), ("feed", bounds.feed)):
+            # It is not among the columns where all rows were known to have it, or the table has none.
+            if wanted is not None and name in rows.schema.names:
+                masks.append(pc.equal(rows[name], pa.scalar(wanted, pa.string())))
         if bounds.since is not None and self._ts is None:
             masks.append(
                 pc.greater_equal(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.since, pa.int64()))
