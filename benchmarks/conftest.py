@@ -29,11 +29,16 @@ OUR_PARTS: Final = (
     "isal",
     "pyarrow",
     "duckdb",
+    "numba",
+    "numpy",
     "sortedcontainers",
     "pytest-benchmark",
 )
 
-_facts: dict[str, Any] = {}
+QUICK: Final = os.environ.get("BOOKREEL_BENCH") == "quick"
+"""Smaller archives, for a run of two minutes."""
+
+_facts: dict[str, Any] = {"quick": QUICK}
 
 
 @pytest.fixture(scope="session")
