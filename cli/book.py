@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bookreel.cli.interrupt import end_on_interrupt
 from bookreel.cli.options import archive_option, examples
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ def command(archive: Path, symbol: str, at: str, feed: str | None, depth: int, f
 
     Exit code 1 where the book is not valid at that instant: the last good one is shown, and stderr says why.
     """
-    from bookreel.cli.interrupt import end_on_interrupt
+    end_on_interrupt()
+
     from bookreel.cli.output import print_json
     from bookreel.ingest.clock import SystemClock
     from bookreel.replay import Archive, to_ns
 
-    end_on_interrupt()
     instant = SystemClock().wall_ns() if at == "now" else to_ns(at)
     with Archive(archive) as opened:
         book = opened.book(symbol, at=instant, feed=feed, depth=depth)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bookreel.cli.interrupt import end_on_interrupt
 from bookreel.cli.options import archive_option, examples
 from bookreel.cli.output import FORMATS, print_rows
 
@@ -41,14 +42,14 @@ def command(archive: Path, symbol: str | None, cause: str | None, open_: bool, f
 
     An open gap has no end.
     """
+    end_on_interrupt()
+
     import difflib
 
     from bookreel.book import CAUSES
-    from bookreel.cli.interrupt import end_on_interrupt
     from bookreel.cli.questions import ask
     from bookreel.replay import Archive
 
-    end_on_interrupt()
     if cause is not None and cause not in CAUSES:
         near = difflib.get_close_matches(cause, CAUSES, n=3, cutoff=0.3) or sorted(CAUSES)
         raise click.UsageError(f"There is no cause {cause!r}; did you mean {', '.join(near)}?")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from bookreel.cli.interrupt import end_on_interrupt
 from bookreel.cli.options import archive_option, examples
 
 __all__ = ["command"]
@@ -29,10 +30,10 @@ SYMBOLS_SHOWN = 8
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(archive: Path, format_: str) -> None:
     """Say what an archive holds: tables, symbols, time, sizes, gaps, and what is not sealed yet."""
-    from bookreel.cli.interrupt import end_on_interrupt
+    end_on_interrupt()
+
     from bookreel.cli.output import print_json
 
-    end_on_interrupt()
     facts = _facts(archive)
     if format_ == "json":
         print_json([facts])

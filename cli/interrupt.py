@@ -12,7 +12,9 @@ INTERRUPTED = 130
 
 
 def end_on_interrupt() -> None:
-    """From now on SIGINT ends this process at once and quietly. Only for a command that has nothing to put right."""
+    """From now on SIGINT ends this process at once and quietly. Only for a command that has nothing to put right, and
+    before it imports a library that starts threads, as numpy does: they would take the signal.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return
     # Threads made later inherit the mask, so that the signal waits for the one that asks for it.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bookreel.cli.interrupt import end_on_interrupt
 from bookreel.cli.options import archive_option, examples
 from bookreel.cli.output import FORMATS, print_rows
 
@@ -39,10 +40,10 @@ def command(archive: Path, query: str, format_: Format, verify_on_read: bool) ->
 
     Times are UTC; now() is the current time in the type of the time columns.
     """
-    from bookreel.cli.interrupt import end_on_interrupt
+    end_on_interrupt()
+
     from bookreel.cli.questions import ask
     from bookreel.replay import Archive
 
-    end_on_interrupt()
     with Archive(archive, verify_on_read=verify_on_read) as opened:
         print_rows(ask(opened, query), format_)

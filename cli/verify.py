@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bookreel.cli.interrupt import end_on_interrupt
 from bookreel.cli.options import archive_option, examples
 
 __all__ = ["command"]
@@ -27,11 +28,11 @@ def command(archive: Path, date: str | None, format_: str) -> None:
 
     Exit code 1 if anything is wrong.
     """
-    from bookreel.cli.interrupt import end_on_interrupt
+    end_on_interrupt()
+
     from bookreel.cli.progress import Progress
     from bookreel.storage.verify import verify
 
-    end_on_interrupt()
     with Progress("verifying") as progress:
         report = verify(archive, date=date, progress=progress.advance)
     if format_ == "json":
