@@ -6,11 +6,11 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint co
 SETUP  := pyproject.toml constraints.txt
 PACKAGES := book venues storage ingest replay exchange cli
 
-.PHONY: help demo test bench lint types format peers sim crash fuzz mutants clean
+.PHONY: help demo test bench bench-quick bench-check lint types format peers sim crash fuzz mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
 
 demo: $(VENV)/.run  ## record the embedded exchange for 20 s with faults on, and compare with the truth
 	@$(BIN)/bookreel demo
@@ -31,9 +31,18 @@ types: $(VENV)/.types build/types  ## check types with mypy --strict and pyright
 	@# Named one by one, with a slash: pyright does not look for links in a folder it is given.
 	$(BIN)/pyright $(patsubst %,build/types/bookreel/%/,$(PACKAGES))
 
-bench: $(VENV)/.bench build/peers/.installed  ## measure, with the peers in the same run
-	$(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks --benchmark-json=build/bench.json
-	$(BIN)/python benchmarks/results.py build/bench.json
+BENCH := $(BIN)/python -m pytest -c benchmarks/pytest.ini benchmarks
+bench: $(VENV)/.bench build/peers/.installed  ## measure everything beside the peers, and write benchmarks/RESULTS.md
+	$(BENCH) --benchmark-json=build/bench.json
+	$(BIN)/python benchmarks/results.py build/bench.json benchmarks
+
+bench-quick: $(VENV)/.bench build/peers/.installed  ## the same on less data in two minutes, written to build/bench
+	@mkdir -p build/bench
+	BOOKREEL_BENCH=quick $(BENCH) --benchmark-json=build/bench/run.json
+	$(BIN)/python benchmarks/results.py build/bench/run.json build/bench
+
+bench-check: bench-quick  ## fail if more than 15 % was lost against a peer since the committed results
+	$(BIN)/python benchmarks/check.py benchmarks/results.json build/bench/results.json
 
 peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchanges with ccxt, cryptofeed and futu-api
 	@$(PIP) --no-deps futu-api  # for its message classes only

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,9 @@ SYMBOLS = 70 if QUICK else 700
 def busy(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """864,000 deltas a day; of a quick run, its first hour."""
     return day.build(
-        tmp_path_factory.mktemp("day") / "archive", day.told(run, SYMBOL, DELTAS), compacted=True
+        tmp_path_factory.mktemp("day") / "archive",
+        day.told(run, day.encoded(run), SYMBOL, DELTAS),
+        compacted=True,
     )
 
 
@@ -42,11 +45,26 @@ def instants() -> Iterator[int]:
         yield MIDNIGHT_NS + rng.randrange(10**9, DELTAS * day.DELTA_NS)
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """This process, and the threads that it starts, on one core."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("a process cannot be held to one core here")
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
 def test_bbo(benchmark: Any, archive: Archive, busy: Path) -> None:
     levels = sum(file.rows for file in Manifest.load(busy).files("book_deltas"))
     ask = (SYMBOL, MIDNIGHT_NS, MIDNIGHT_NS + DAY_NS)
     benchmark.extra_info["units"] = {"row": archive.bbo(*ask).num_rows, "level": levels}
     benchmark.pedantic(archive.bbo, args=ask, rounds=5, warmup_rounds=1)
+
+
+def test_bbo_one_core(benchmark: Any, one_core: None, archive: Archive, busy: Path) -> None:
+    test_bbo(benchmark, archive, busy)
 
 
 def test_books(benchmark: Any, archive: Archive) -> None:

@@ -32,6 +32,7 @@ OUR_PARTS: Final = (
     "numba",
     "numpy",
     "sortedcontainers",
+    "matplotlib",
     "pytest-benchmark",
 )
 
@@ -39,6 +40,7 @@ QUICK: Final = os.environ.get("BOOKREEL_BENCH") == "quick"
 """Smaller archives, for a run of two minutes."""
 
 _facts: dict[str, Any] = {"quick": QUICK}
+_load_before: Final = os.getloadavg()[0]
 
 
 @pytest.fixture(scope="session")
@@ -191,6 +193,7 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_
         "versions": {name: importlib.metadata.version(name) for name in OUR_PARTS},
         "machine": {
             "cores": os.cpu_count(),
+            "load": [round(_load_before, 1), round(os.getloadavg()[0], 1)],
             "system": f"{platform.system()} {platform.machine()}",
             "python": f"{platform.python_implementation()} {platform.python_version()}",
         },

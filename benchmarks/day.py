@@ -42,7 +42,7 @@ class Told(NamedTuple):
 
 
 def encoded(run: Run) -> list[bytes]:
-    """The levels of each delta as the venue writes them, and at last of one that makes the book the first one again."""
+    """The levels of each delta as the venue writes them, and of one that makes the book the first again."""
     encode = msgspec.json.encode
     levels = [*((delta.bids, delta.asks) for delta in run.deltas), _back(run)]
     return [b'"bids":' + encode(bids) + b',"asks":' + encode(asks) for bids, asks in levels]

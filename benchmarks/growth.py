@@ -1,6 +1,6 @@
-"""How cost grows, one case a process: ``python growth.py symbols|levels|hours SIZE`` prints a JSON object with ``cpu_s``
-of ``units`` (frames, levels or questions) and ``rss_mb``, the largest
-resident size beyond that of a process that holds the capture.
+"""How cost grows, one case a process: ``python growth.py symbols|levels|hours SIZE`` prints a JSON object with
+``cpu_s`` of ``units`` (frames, levels or questions) and ``rss_mb``, the largest resident size beyond that of a
+process that holds the capture.
 
 - ``symbols``: the same number of frames of so many symbols: journal append, gunzip, decode, sequence check, apply.
 - ``levels``: frames of so many levels, the same steps.
