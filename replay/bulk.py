@@ -236,10 +236,11 @@ def _asks(side: _Column) -> Array:
     """1 for a level of the asks, 0 for one of the bids."""
     if not pa.types.is_dictionary(side.type):
         side = side.dictionary_encode()
-    flags = [
-        np.isin(chunk.dictionary.to_pylist(), ["ask"]).astype(np.uint8)[chunk.indices.to_numpy()]
-        for chunk in side.chunks
-    ]
+    flags = []
+    for chunk in side.chunks:
+        words = chunk.dictionary.to_pylist()
+        ask = words.index("ask") if "ask" in words else -1
+        flags.append((chunk.indices.to_numpy() == ask).view(np.uint8))
     return flags[0] if len(flags) == 1 else np.concatenate(flags)
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from bookreel.storage.scan import Scanner
+from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.tail import Tail
 
 Record = Callable[[], Any]
@@ -27,3 +28,30 @@ def test_a_question_that_does_not_ask_for_positions_is_answered_in_their_order(
     pieces = list(read(Scanner(), contents, "trades", ("trade_seq",)))
     assert [piece.schema.names for piece in pieces] == [["trade_seq"]]
     assert pieces[0]["trade_seq"].to_pylist() == [1, 2, 3, 4, 5]
+
+
+def test_row_groups_that_are_wanted_in_part_are_cut(record: Record) -> None:
+    """Statistics decide where all rows of a row group are wanted; here each bound has rows on both sides."""
+    recording = record()
+    recording.connect(1, "market.btcusdt.trade.detail", conn="ws-0")
+    for number in range(1, 9):
+        recording.trade(1 + number, number, 100.0)
+    recording.rotate()
+    recording.seal()
+    tail = Tail(recording.path)
+    contents = tail.look(["trades"])
+    tail.close()
+    scanner, columns = Scanner(), ("trade_seq", "pos", "ts_recv")
+    (whole,) = scanner.bulk(contents, "trades", columns)
+    pos, ts = whole["pos"].to_pylist(), whole["ts_recv"].cast(pa.int64()).to_pylist()
+    for bounds, wanted in (
+        (Bounds(symbol="btcusdt", since=ts[2]), [3, 4, 5, 6, 7, 8]),
+        (Bounds(until=ts[2]), [1, 2]),
+        (Bounds(pos_from=pos[5]), [6, 7, 8]),
+        (Bounds(pos_until=pos[5], since=ts[1]), [2, 3, 4, 5]),
+        (Bounds(since=ts[0], until=ts[7] + 1, pos_from=pos[0], pos_until=pos[7] + 1), [*range(1, 9)]),
+        (Bounds(symbol="ethusdt"), []),
+    ):
+        for read in (scanner.scan, scanner.bulk):
+            pieces = list(read(contents, "trades", ("trade_seq",), bounds))
+            assert [row for piece in pieces for row in piece["trade_seq"].to_pylist()] == wanted, bounds

@@ -1,0 +1,185 @@
+"""Which rows are wanted, and in which row groups of sealed files they can be, as statistics tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from bookreel.storage.manifest import FileEntry
+
+__all__ = [
+    "ALL",
+    "DAMAGE",
+    "POS_MAX",
+    "Bounds",
+    "Span",
+    "columns_of",
+    "inside",
+    "narrowed",
+    "ordered",
+    "overlapping",
+    "spans",
+    "touches",
+    "undecided",
+    "with_bounds",
+]
+
+POS_MAX: Final = (1 << 63) - 1
+
+DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, OverflowError, MemoryError)
+"""What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length.
+"""
+
+_DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
+
+
+class Bounds(NamedTuple):
+    """What rows are wanted. ``since`` inclusive and ``until`` exclusive bound ``ts_recv`` (ns), ``pos_from``
+    inclusive and ``pos_until`` exclusive the position. None does not bound.
+    """
+
+    symbol: str | None = None
+    feed: str | None = None
+    since: int | None = None
+    until: int | None = None
+    pos_from: int | None = None
+    pos_until: int | None = None
+
+
+ALL: Final = Bounds()
+
+
+class Span(NamedTuple):
+    """A row group: its number, the bounds of its positions, whether it has several symbols, and the columns of
+    which its statistics tell that all rows have what is wanted.
+    """
+
+    number: int
+    least: int
+    greatest: int
+    shared: bool
+    decided: frozenset[str]
+
+
+def spans(footer: pq.FileMetaData, bounds: Bounds) -> list[Span]:
+    """The row groups of a file that can hold wanted rows."""
+    places = columns_of(footer)
+    symbol = None if bounds.symbol is None else bounds.symbol.encode()
+    found = []
+    for index in range(footer.num_row_groups):
+        group = footer.row_group(index)
+        if symbol is not None and not _may_hold(group, places["symbol"], symbol, symbol):
+            continue
+        until = None if bounds.until is None else bounds.until - 1
+        if not _may_hold(group, places["ts_recv"], bounds.since, until):
+            continue
+        last = None if bounds.pos_until is None else bounds.pos_until - 1
+        if not _may_hold(group, places["pos"], bounds.pos_from, last):
+            continue
+        span = group.column(places["pos"]).statistics
+        least, greatest = 0, POS_MAX
+        if span is not None and span.has_min_max:
+            least, greatest = int(span.min_raw or 0), int(span.max_raw or 0)
+        shared = not _only(group, places["symbol"])
+        decided = {
+            name
+            for name, value in (("symbol", bounds.symbol), ("feed", bounds.feed))
+            if value is not None and name in places and _only(group, places[name], value)
+        }
+        found.append(Span(index, least, greatest, shared, frozenset(decided)))
+    return found
+
+
+def columns_of(footer: pq.FileMetaData) -> dict[str, int]:
+    """The number of each column."""
+    return {footer.schema.column(index).path: index for index in range(len(footer.schema))}
+
+
+def inside(group: pq.RowGroupMetaData, places: dict[str, int], span: Span, bounds: Bounds) -> bool:
+    """Whether all rows of a row group are wanted, as its statistics tell it. ``places``: as :func:`columns_of`."""
+    texts = (("symbol", bounds.symbol), ("feed", bounds.feed))
+    ranges = (("ts_recv", bounds.since, bounds.until), ("pos", bounds.pos_from, bounds.pos_until))
+    return all(
+        wanted is None or name not in places or name in span.decided for name, wanted in texts
+    ) and all(_within(group, places[name], least, end) for name, least, end in ranges)
+
+
+def overlapping(entries: Iterable[FileEntry], bounds: Bounds) -> Iterator[list[FileEntry]]:
+    """Files that can hold wanted rows by position, together with those they overlap: a clock that is set back
+    over midnight leaves two dates with records in turn.
+    """
+    found: list[FileEntry] = []
+    reach = -1
+    touched = [entry for entry in entries if touches(entry, bounds)]
+    for entry in sorted(touched, key=lambda entry: entry.pos_min):
+        if found and entry.pos_min > reach:
+            yield found
+            found = []
+        found.append(entry)
+        reach = max(reach, entry.pos_max)
+    if found:
+        yield found
+
+
+def narrowed(bounds: Bounds, pos_from: int, pos_until: int) -> Bounds:
+    least, most = bounds.pos_from or 0, POS_MAX if bounds.pos_until is None else bounds.pos_until
+    return bounds._replace(pos_from=max(least, pos_from), pos_until=min(most, pos_until))
+
+
+def ordered(groups: Sequence[Span]) -> bool:
+    filled = [group for group in groups if group.least <= group.greatest]
+    return all(left.greatest <= right.least for left, right in pairwise(filled))
+
+
+def with_bounds(columns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The columns to read: those that are wanted, and those that decide which rows are."""
+    names = dict.fromkeys((*columns, *_DECIDING))
+    return [name for name in names if name in known]
+
+
+def undecided(names: Sequence[str], columns: Sequence[str], group: Span) -> list[str]:
+    """Of the columns that would be read those that have to be."""
+    return [name for name in names if name in columns or name not in group.decided]
+
+
+def _only(group: pq.RowGroupMetaData, column: int, value: str | None = None) -> bool:
+    """Whether all rows of a row group have the same text, or this one."""
+    found = group.column(column).statistics
+    if found is None or not found.has_min_max or found.min_raw != found.max_raw:
+        return False
+    return value is None or (found.null_count == 0 and found.min_raw == value.encode())
+
+
+def touches(entry: FileEntry, bounds: Bounds) -> bool:
+    """Whether a file can hold wanted rows."""
+    return not (
+        (bounds.since is not None and entry.ts_max < bounds.since)
+        or (bounds.until is not None and entry.ts_min >= bounds.until)
+        or (bounds.pos_from is not None and entry.pos_max < bounds.pos_from)
+        or (bounds.pos_until is not None and entry.pos_min >= bounds.pos_until)
+    )
+
+
+def _may_hold(group: pq.RowGroupMetaData, column: int, least: Any, greatest: Any) -> bool:
+    """Whether the statistics of a row group leave room for values from ``least`` to ``greatest`` (None:
+    unbounded).
+    """
+    found = group.column(column).statistics
+    if found is None or not found.has_min_max:
+        return True
+    return (least is None or found.max_raw >= least) and (greatest is None or found.min_raw <= greatest)
+
+
+def _within(group: pq.RowGroupMetaData, column: int, least: int | None, end: int | None) -> bool:
+    """Whether all values are known to be from ``least`` to before ``end`` (None: unbounded)."""
+    if least is None and end is None:
+        return True
+    found: Any = group.column(column).statistics
+    if found is None or not found.has_min_max or found.null_count != 0:
+        return False
+    return (least is None or found.min_raw >= least) and (end is None or found.max_raw < end)
