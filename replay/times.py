@@ -23,7 +23,7 @@ _ISO: Final = re.compile(
     r"(?:[T ](\d{2}(?::\d{2}(?::\d{2})?)?)(?:[.,](\d{1,9})\d*)?)?"
     r"\s*(Z|z|[+-]\d{2}:?\d{2})?"
 )
-_INTERVAL: Final = re.compile(r"(\d+)\s*(ns|us|ms|s|m|min|h|d)")
+_INTERVAL: Final = re.compile(r"(\d{1,18})\s*(ns|us|ms|s|m|min|h|d)")
 _UNITS: Final = {
     "ns": 1,
     "us": 1_000,
@@ -102,7 +102,7 @@ def stamp(ns: int | None) -> str | None:
 
 
 def _from_text(text: str) -> int:
-    if re.fullmatch(r"-?\d{5,}", text):
+    if re.fullmatch(r"-?\d{5,40}", text):
         return int(text)
     match = _ISO.fullmatch(text)
     if match is None:

@@ -222,7 +222,10 @@ def check_reading(con: duckdb.DuckDBPyConnection, statement: str) -> None:
         raise query_error(error) from error
     if len(parsed) != 1:
         raise QueryError(f"{len(parsed)} statements were given", "give one SELECT")
-    kind = parsed[0].type
+    try:
+        kind = parsed[0].type
+    except ValueError:  # DuckDB parses some statements that its Python module has no name for
+        kind = duckdb.StatementType.INVALID
     if kind not in _READING:
         raise QueryError(
             f"{kind.name} is not possible: an archive is only read", "give one SELECT, DESCRIBE or EXPLAIN"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from bookreel.replay.server import data, replay, sql, status, tardis
 from bookreel.replay.server.auth import LOOPBACK, Guard
@@ -90,7 +90,7 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
     app.on_shutdown.append(_stop)
     app.on_response_prepare.append(_add_headers)
     for route in routes:
-        app.router.add_route(route.method, route.path, _served(route))
+        app.router.add_route(route.method, route.path, _served(route), expect_handler=_expect)
     return app
 
 
@@ -115,6 +115,18 @@ def _served(route: Route) -> _Next:
             return await route.handler(request, values)
 
     return serve
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """What a client waits for before it sends the body."""
+    expected = request.headers["Expect"]
+    if request.version < HttpVersion11:
+        return None
+    if expected.lower() != "100-continue":
+        return problem(BadRequest(f"nothing but 100-continue can be expected, not {expected[:64]!r}"))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer has not begun
+    return None
 
 
 def _answers(guard: Guard, routes: Iterable[Route]) -> Any:

@@ -94,7 +94,8 @@ def book_rows(desk: Desk, values: dict[str, Any]) -> Parts:
     def part(archive: Archive, start: int, end: int) -> pa.Table:
         return archive.books(wanted.symbol, start, end, wanted.every, wanted.depth, wanted.feed)
 
-    return _over_time(desk, wanted, "books", BOOKS, "ts", part)
+    longest = _LONGEST_NS if wanted.every is None else min(_LONGEST_NS, _MANY_ROWS * wanted.every)
+    return _over_time(desk, wanted, "books", BOOKS, "ts", part, longest)
 
 
 def best_rows(desk: Desk, values: dict[str, Any]) -> Parts:
@@ -104,7 +105,7 @@ def best_rows(desk: Desk, values: dict[str, Any]) -> Parts:
     def part(archive: Archive, start: int, end: int) -> pa.Table:
         return archive.bbo(wanted.symbol, start, end, wanted.feed)
 
-    return _over_time(desk, wanted, "bbo", BBO, "ts_recv", part)
+    return _over_time(desk, wanted, "bbo", BBO, "ts_recv", part, _LONGEST_NS)
 
 
 def _over_time(
@@ -114,6 +115,7 @@ def _over_time(
     schema: pa.Schema,
     column: str,
     part: Callable[[Archive, int, int], pa.Table],
+    longest: int,
 ) -> Parts:
     low, high = desk.call(lambda archive: _life(archive, wanted.symbol, wanted.feed))
     start, skip = wanted.start, 0
@@ -121,7 +123,8 @@ def _over_time(
         start, skip = timed_cursor(wanted.cursor)
     low = low if start is None else max(low, start)
     high = high if wanted.end is None else min(high, wanted.end)
-    return deliver(kind, schema, timed_pieces(_parts(desk, low, high, part), column, skip), wanted.delivery)
+    tables = _parts(desk, low, high, part, longest)
+    return deliver(kind, schema, timed_pieces(tables, column, skip), wanted.delivery)
 
 
 def _life(archive: Archive, symbol: str, feed: str | None) -> tuple[int, int]:
@@ -138,16 +141,16 @@ def _life(archive: Archive, symbol: str, feed: str | None) -> tuple[int, int]:
 
 
 def _parts(
-    desk: Desk, low: int, high: int, part: Callable[[Archive, int, int], pa.Table]
+    desk: Desk, low: int, high: int, part: Callable[[Archive, int, int], pa.Table], longest: int
 ) -> Iterator[pa.Table]:
-    """A range of time in parts of about so many rows that one is ready soon and none is large."""
-    length = _FIRST_NS
+    """A range of time in parts of about so many rows that one is ready soon and none is large; ``longest`` in ns."""
+    length = min(_FIRST_NS, longest)
     while low < high:
         end = min(low + length, high)
         rows = desk.call(lambda archive, low=low, end=end: part(archive, low, end))  # type: ignore[misc]
         yield rows
         if rows.num_rows < _FEW_ROWS:
-            length = min(length * 2, _LONGEST_NS)
+            length = min(length * 2, longest)
         elif rows.num_rows > _MANY_ROWS:
-            length = max(length // 2, _SHORTEST_NS)
+            length = min(max(length // 2, _SHORTEST_NS), longest)
         low = end

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from bookreel.replay.server.errors import ErrorBody
+from bookreel.replay.server.errors import ErrorBody, NotAcceptable
 from bookreel.replay.server.lines import encode_line, encode_rows
 from bookreel.replay.texts import csv_rows, csv_schema, unique_names
 
@@ -119,7 +119,15 @@ class Parquet(_Written):
         self._count = 0
         fields = zip(self._schema, unique_names(self._schema.names), strict=True)
         self._named = pa.schema([field.with_name(name) for field, name in fields])
-        return pyarrow.parquet.ParquetWriter(self._sink, self._named, compression="zstd")
+        try:
+            return pyarrow.parquet.ParquetWriter(self._sink, self._named, compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            raise NotAcceptable(
+                f"Parquet cannot hold a column of these: {error}; cast it, or take another form",
+                parameter="format",
+                allowed=[form for form in FORMS if form != "parquet"],
+                example="format=ndjson",
+            ) from error
 
     def rows(self, rows: pa.Table) -> bytes:
         self._held.append(rows.rename_columns(self._named.names))

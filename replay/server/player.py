@@ -85,6 +85,9 @@ class Seek(_Control, frozen=True):
             raise msgspec.ValidationError("give to (a time) or token")
 
 
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError)
+"""What reading a client's JSON raises; the second where it is nested too deeply."""
+
 _CONTROLS: Final = msgspec.json.Decoder(Pause | Resume | Stop | Speed | Seek)
 _START: Final = msgspec.json.Decoder(_Start)
 
@@ -154,8 +157,8 @@ class Player:
         try:
             wanted = _START.decode(message)
             lines = await asyncio.to_thread(self._start, wanted)
-        except (msgspec.DecodeError, ReplayError, StorageError, ServeError) as error:
-            told = error if isinstance(error, msgspec.DecodeError) else translate(error)
+        except (*_UNREADABLE, ReplayError, StorageError, ServeError) as error:
+            told = error if isinstance(error, _UNREADABLE) else translate(error)
             await self._send(_line(_Refused(_id_of(message), "start", str(told))))
             raise _Closed(WSCloseCode.POLICY_VIOLATION, str(told)) from error
         await self._send(_line(_Ack(wanted.id, "start", lines.token)))
@@ -215,7 +218,7 @@ def _obey(data: str | bytes, lines: LineStream) -> msgspec.Struct:
         control = _CONTROLS.decode(data)
         op = type(control).__name__.lower()
         control.apply(lines)
-    except (msgspec.DecodeError, ReplayError) as error:
+    except (*_UNREADABLE, ReplayError) as error:
         return _Refused(_id_of(data), op, str(error))
     return _Ack(control.id, op, lines.token)
 
@@ -224,7 +227,7 @@ def _id_of(data: str | bytes) -> _Id:
     """The id of a message that is wrong in something else."""
     try:
         found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (*_UNREADABLE, UnicodeDecodeError):
         return None
     id_ = found.get("id") if isinstance(found, dict) else None
     return id_ if isinstance(id_, str | int) else None

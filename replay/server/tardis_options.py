@@ -72,7 +72,7 @@ def decode(text: str, kind: type[_T] | Any) -> Any:
     """The options. Raises BadRequest."""
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadRequest(
             f"the options cannot be read: {error}", parameter="options", example=_EXAMPLE
         ) from error

@@ -71,7 +71,7 @@ class _Member:
     def _note(self, text: str | bytes) -> None:
         try:
             topic = msgspec.json.decode(text, type=_Subscribe).sub
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return  # a pong, a req: nothing of that is answered there
         pieces = topic.split(".")
         if topic.startswith(_TOPIC) and len(pieces) > 2:

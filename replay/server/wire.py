@@ -50,11 +50,12 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why there is no answer, or no more of it."""
+    """Why there is no answer, or no more of it. ``trace``: of a bug, for the server's log."""
 
     status: int
     headers: dict[str, str]
     body: ErrorBody
+    trace: str | None = None
 
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[Frame, bytes]:

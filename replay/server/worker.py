@@ -11,8 +11,8 @@ import gc
 import os
 import signal
 import socket
-import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -89,9 +89,9 @@ def _answer(desk: Desk, connection: socket.socket, jobs: tuple[str, ...]) -> Non
             raise
         except Exception as error:
             known = translate(error)
-            if isinstance(known, Internal):
-                sys.excepthook(type(error), error, error.__traceback__)
-            failure = Failure(known.status, dict(known.headers), known.body)
+            # The server logs it: this process can write no file, also where its stderr is one.
+            trace = traceback.format_exc() if isinstance(known, Internal) else None
+            failure = Failure(known.status, dict(known.headers), known.body, trace)
             send(connection, Frame.FAILURE, msgspec.msgpack.encode(failure))
 
 

@@ -229,7 +229,10 @@ class Work:
             self._left = max(0.0, self._left - (clock() - began))
         if kind is Frame.FAILURE:
             self.ended = True
-            raise Relayed(msgspec.msgpack.decode(payload, type=Failure))
+            failure = msgspec.msgpack.decode(payload, type=Failure)
+            if failure.trace is not None:
+                _log.error("a process that reads failed:\n%s", failure.trace)
+            raise Relayed(failure)
         return kind, payload
 
 
