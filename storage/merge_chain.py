@@ -32,11 +32,11 @@ import msgspec
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import Snapshot
 from bookreel.book.sync import BUFFER_LIMIT, Stamped
+from bookreel.storage.book_line import Begin, BookLine, Lost, copied
 from bookreel.storage.normalize import KEYFRAME_NS
 from bookreel.storage.rows import RowWriter
-from bookreel.storage.streams import Stream
 
-__all__ = ["WAITING_MAX", "BookLine", "Chain", "ChainRun"]
+__all__ = ["WAITING_MAX", "Chain", "ChainRun"]
 
 WAITING_MAX: Final = BUFFER_LIMIT
 """Items of one line that wait for another line, which is then taken for dead."""
@@ -53,70 +53,6 @@ class ChainRun(msgspec.Struct):
     first_seq: int
     last_seq: int
     epoch: int
-
-
-class _Begin(msgspec.Struct, frozen=True):
-    """A snapshot that a line adopted. ``restarted``: the venue began its numbering anew before it."""
-
-    snapshot: Snapshot
-    seq: int
-    pos: int
-    ts_recv: int
-    restarted: bool
-
-
-class _Lost(msgspec.Struct, frozen=True):
-    """The line's connection ended here."""
-
-
-class BookLine:
-    """What one line has told of the book and the chain has not taken yet.
-
-    ``agreed``: rule 2; ``unchecked``: its book began anew and was not compared since. ``generation``: how often the
-    numbering began anew. ``book`` is the line's at ``seq``, before the first waiting item, while some wait; None
-    where it is not right there.
-    """
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.agreed = False
-        self.unchecked = True
-        self.generation = 0
-        self.waiting: deque[Stamped | _Begin | _Lost] = deque()
-        self.book: L2Book | None = None
-        self.seq = 0
-        self._connection: object = None
-
-    @property
-    def silent(self) -> bool:
-        """Whether it may yet bring what the chain lacks: it is subscribed, and has said nothing further."""
-        return not self.waiting and self.stream.line is not None
-
-    def hold(self) -> None:
-        """Items will wait from here on: keep the book as it is before them."""
-        sync = self.stream.sync
-        assert sync is not None, "a chain is of a sequenced stream"
-        self.book = None
-        if sync.valid and sync.last_seq is not None:
-            self.book, self.seq = copied(sync.book), sync.last_seq
-
-    def look(self) -> None:
-        """See whether the connection is another one than before."""
-        if self._connection is self.stream.line:
-            return
-        self._connection = self.stream.line
-        if self.waiting:
-            self.waiting.append(_Lost())
-        else:
-            self.agreed = False
-
-    def roll(self, held: Stamped) -> None:
-        """The chain is past this delta: so is the line's own book."""
-        if self.book is not None and held.delta.prev_seq == self.seq:
-            self.book.apply(held.delta)
-            self.seq = held.delta.seq
-        elif held.delta.seq > self.seq:
-            self.book = None
 
 
 class Chain:
@@ -191,7 +127,7 @@ class Chain:
         earlier = [x for x in line.waiting if not (isinstance(x, Stamped) and x.pos in replayed)]
         if not earlier:
             line.book = None
-        begin = _Begin(snapshot, snapshot.seq, pos, ts_recv, restarted)
+        begin = Begin(snapshot, snapshot.seq, pos, ts_recv, restarted)
         line.waiting = deque([*earlier, begin, *sync.replayed])
         self.settle()
         self._write_keyframe()
@@ -238,9 +174,9 @@ class Chain:
         for line in self.lines:
             while line.waiting:
                 item = line.waiting[0]
-                if isinstance(item, _Lost):
+                if isinstance(item, Lost):
                     line.agreed, line.book = False, None
-                elif isinstance(item, _Begin):
+                elif isinstance(item, Begin):
                     if self.seq is None or item.seq > self.seq or self._anew(line, item):
                         break
                     line.book, line.seq, line.unchecked = _loaded(item.snapshot), item.seq, True
@@ -256,7 +192,7 @@ class Chain:
                 line.waiting.popleft()
                 taken = True
                 self._compare(line)
-                if isinstance(item, _Begin) and (line.agreed or line.unchecked):
+                if isinstance(item, Begin) and (line.agreed or line.unchecked):
                     # The venue was no further: nothing is missing up to here, whatever happens next.
                     self.runs[-1].end = max(self.runs[-1].end, item.ts_recv)
         return taken
@@ -285,7 +221,7 @@ class Chain:
             if self._switch(line):
                 return True
         begins = [
-            (item.pos, line, item) for line in waiting for item in line.waiting if isinstance(item, _Begin)
+            (item.pos, line, item) for line in waiting for item in line.waiting if isinstance(item, Begin)
         ]
         if not begins:
             return False
@@ -310,14 +246,14 @@ class Chain:
             self._write_book()
         return True
 
-    def _drop_before(self, line: BookLine, begin: _Begin) -> None:
+    def _drop_before(self, line: BookLine, begin: Begin) -> None:
         while (item := line.waiting[0]) is not begin:
-            if isinstance(item, _Lost):
+            if isinstance(item, Lost):
                 line.agreed = False
             line.book = None
             line.waiting.popleft()
 
-    def _place(self, item: Stamped | _Begin) -> tuple[int, int] | None:
+    def _place(self, item: Stamped | Begin) -> tuple[int, int] | None:
         """Position and receive time where an epoch that begins with ``item`` takes effect: not before what the chain
         has taken already, and no two epochs at one position.
         """
@@ -327,9 +263,9 @@ class Chain:
             return self._pos, self._ts
         return self.now if self.now[0] > self._pos else None
 
-    def _anew(self, line: BookLine, item: Stamped | _Begin | _Lost) -> bool:
+    def _anew(self, line: BookLine, item: Stamped | Begin | Lost) -> bool:
         """Whether a line's numbering began anew and the chain's has not yet."""
-        return isinstance(item, _Begin) and item.restarted and line.generation == self._generation
+        return isinstance(item, Begin) and item.restarted and line.generation == self._generation
 
     def _prove(self, line: BookLine) -> bool:
         """Deltas of a line that does not agree yet lead from the chain to its next snapshot: if the books are equal
@@ -339,9 +275,9 @@ class Chain:
             return False
         book, seq = copied(self._book), self.seq
         for item in line.waiting:
-            if isinstance(item, _Lost):
+            if isinstance(item, Lost):
                 return False
-            if isinstance(item, _Begin):
+            if isinstance(item, Begin):
                 line.agreed = not item.restarted and item.seq == seq and book == _loaded(item.snapshot)
                 return line.agreed
             if item.delta.prev_seq == seq:
@@ -416,13 +352,6 @@ class Chain:
         self._rows.book(book, self.epoch, self._pos, self._ts)
 
 
-def copied(book: L2Book) -> L2Book:
-    """A book that goes its own way."""
-    other = L2Book()
-    other.load(list(book.bids.items()), list(book.asks.items()))
-    return other
-
-
 def _loaded(snapshot: Snapshot) -> L2Book:
     book = L2Book()
     book.load(snapshot.bids, snapshot.asks)
@@ -431,4 +360,4 @@ def _loaded(snapshot: Snapshot) -> L2Book:
 
 def _first_pos(line: BookLine) -> int:
     item = line.waiting[0]
-    return 0 if isinstance(item, _Lost) else item.pos
+    return 0 if isinstance(item, Lost) else item.pos

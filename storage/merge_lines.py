@@ -17,20 +17,22 @@ Frames, events and reference data are kept of all lines.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
 
 from bookreel.book.model import Bbo, Delta, Event, Gap, Instrument, Snapshot, Trade
 from bookreel.book.sync import Stamped
+from bookreel.storage.book_line import BookLine
 from bookreel.storage.lines import Line, LineState
-from bookreel.storage.merge_chain import BookLine, Chain
+from bookreel.storage.merge_chain import Chain
 from bookreel.storage.merge_gaps import Life, common_gaps
 from bookreel.storage.normalize import BLOCK_RECORDS, TRADES_SEEN, Normalizer, Recent
+from bookreel.storage.plain_lines import PlainLines, Row
 from bookreel.storage.record import Kind, Record
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
@@ -44,68 +46,6 @@ _TRADES_SEEN: Final = 8192
 """Trade ids remembered for each symbol: one line may be that many behind the other."""
 
 _Key: TypeAlias = tuple[str, str]
-
-
-class _Row(NamedTuple):
-    """A row of a line that is not in use. ``order``: the venue's, time (ns) and number."""
-
-    ts_recv: int
-    order: tuple[int, int]
-    write: Callable[[], None]
-
-
-class _Plain:
-    """One unsequenced stream: which line is in use, and what the others received since its last sign of life."""
-
-    def __init__(self, streams: Sequence[Stream]) -> None:
-        self._streams = streams
-        self._used: int | None = None
-        self._newest = (0, 0)
-        self._waiting: list[deque[_Row]] = [deque() for _ in streams]
-
-    def row(self, line: int, row: _Row) -> None:
-        """A line received something."""
-        used = self._used
-        if used is not None and used != line:
-            hole = self._streams[used].hole
-            pace = self._streams[used].pace
-            explained = row.ts_recv <= pace.last_ts or pace.good_until(row.ts_recv) > pace.last_ts
-            self._waiting[line].append(row)
-            if hole is None and explained:
-                return
-            self._fill(pace.last_ts if hole is None else hole.start, None)
-            self._used = line
-        else:
-            self._used = line
-            self._write(row)
-        good = self._streams[line].pace.last_ts
-        for waiting in self._waiting:
-            while waiting and waiting[0].ts_recv <= good:
-                waiting.popleft()
-
-    def gap(self, line: int, gap: Gap) -> None:
-        """A hole of a line is over."""
-        if line == self._used:
-            self._fill(gap.start, gap.end)
-
-    def finish(self) -> None:
-        """Nothing more will come."""
-        if self._used is not None and (hole := self._streams[self._used].hole) is not None:
-            self._fill(hole.start, None)
-
-    def _fill(self, start: int, end: int | None) -> None:
-        """Write what the first line that has something received in a hole."""
-        for waiting in self._waiting:
-            rows = [row for row in waiting if row.ts_recv > start and (end is None or row.ts_recv < end)]
-            waiting.clear()
-            for row in rows:
-                # The last message before the hole may come a little later over another line.
-                if row.order == (0, 0) or row.order > self._newest:
-                    self._write(row)
-
-    def _write(self, row: _Row) -> None:
-        row.write()
-        self._newest = max(self._newest, row.order)
 
 
 class Lines:
@@ -123,7 +63,7 @@ class Lines:
         self._normalizers = [_Normalizer(venue, index, self) for index in range(len(names))]
         self._names = names
         self._chains: dict[_Key, Chain] = {}
-        self._plains: dict[_Key, _Plain] = {}
+        self._plains: dict[_Key, PlainLines] = {}
         self._trades: dict[str, Recent] = defaultdict(lambda: Recent(limit=_TRADES_SEEN))
         self._gaps: list[defaultdict[_Key, list[Gap]]] = [defaultdict(list) for _ in names]
         self._firsts: list[dict[_Key, int]] = [{} for _ in names]
@@ -198,11 +138,11 @@ class Lines:
             chain = self._chains[key] = Chain(*key, lines, self.rows, self._unequal)
         return chain
 
-    def plain(self, line: int, key: _Key, row: _Row) -> None:
+    def plain(self, line: int, key: _Key, row: Row) -> None:
         """A row of an unsequenced stream."""
         plain = self._plains.get(key)
         if plain is None:
-            plain = self._plains[key] = _Plain(self._streams(key))
+            plain = self._plains[key] = PlainLines(self._streams(key))
         plain.row(line, row)
 
     def trade(self, trade: Trade, pos: int, ts_recv: int) -> None:
@@ -345,7 +285,7 @@ class _Writer(RowWriter):
         self._lines.gap(self._line, gap)
 
     def _plain(self, event: Any, seq: int | None, ts_recv: int, write: Callable[[], None]) -> None:
-        row = _Row(ts_recv, (event.ts_event, seq or 0), write)
+        row = Row(ts_recv, (event.ts_event, seq or 0), write)
         self._lines.plain(self._line, (event.symbol, event.feed), row)
 
 
