@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bookreel.storage.columns import COMPACT_DELTAS, expand
+from bookreel.storage.dates import DAY_NS
 from bookreel.storage.schema import SORT_KEYS, TABLES, TIME
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "GROUP_ROWS_MIN",
     "LONG_TEXTS",
     "Part",
+    "ascends",
+    "joined",
     "next_group",
     "one_batch",
     "open_writer",
@@ -47,7 +50,6 @@ GROUP_ROWS_MAX: Final = 128 * 1024
 
 _Column: TypeAlias = Any  # as in columns
 
-_DAY_NS: Final = 86_400_000_000_000
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
@@ -81,7 +83,7 @@ def parts(table: str, rows: pa.Table) -> Iterator[Part]:
     compact = rows.schema.equals(COMPACT_DELTAS) and table == "book_deltas"
     batch = one_batch(rows)
     order = sorted_indices(batch)
-    days: _Column = pc.divide(batch.column("ts_recv").cast(pa.int64()), pa.scalar(_DAY_NS, pa.int64()))
+    days: _Column = pc.divide(batch.column("ts_recv").cast(pa.int64()), pa.scalar(DAY_NS, pa.int64()))
     for day in sorted(pc.unique(days).to_pylist()):
         of_day = order.filter(pc.equal(days.take(order), pa.scalar(day, pa.int64())))
         yield _part(table, batch, of_day, date.fromordinal(_EPOCH_DAY + day).isoformat(), compact)
@@ -162,15 +164,42 @@ def one_batch(rows: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of equal columns in one piece."""
+    return batches[0] if len(batches) == 1 else one_batch(pa.Table.from_batches(batches))
+
+
 def sorted_indices(rows: pa.RecordBatch) -> _Column:
     """The rows' indices in the order of the sort keys; equal ones keep theirs."""
+    # Comparing numbers is faster than comparing texts.
+    rank = _symbol_ranks(rows)
+    keys = pa.record_batch({"symbol": rank, "ts_recv": rows.column("ts_recv"), "pos": rows.column("pos")})
+    return pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in SORT_KEYS])
+
+
+def ascends(rows: pa.RecordBatch) -> bool:
+    """Whether rows are in the order of the sort keys."""
+    count = rows.num_rows
+    if count < 2:
+        return True
+    ts: _Column = rows.column("ts_recv").cast(pa.int64())
+    pos: _Column = rows.column("pos")
+    in_order: _Column = None
+    for column in (pos, ts, _symbol_ranks(rows)):
+        left, right = column.slice(0, count - 1), column.slice(1)
+        if in_order is None:
+            in_order = pc.less_equal(left, right)
+        else:
+            in_order = pc.or_(pc.less(left, right), pc.and_(pc.equal(left, right), in_order))
+    return bool(pc.all(in_order).as_py())
+
+
+def _symbol_ranks(rows: pa.RecordBatch) -> _Column:
+    """Of each row, the place of its symbol among those there are."""
     symbols: _Column = rows.column("symbol")
     names = symbols.dictionary.to_pylist()
     ranks = {name: rank for rank, name in enumerate(sorted(names))}
-    # Comparing numbers is faster than comparing texts.
-    rank = pa.array([ranks[name] for name in names], pa.int32()).take(symbols.indices)
-    keys = pa.record_batch({"symbol": rank, "ts_recv": rows.column("ts_recv"), "pos": rows.column("pos")})
-    return pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in SORT_KEYS])
+    return pa.array([ranks[name] for name in names], pa.int32()).take(symbols.indices)
 
 
 def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: bool) -> Part:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bookreel.replay import Archive
 from bookreel.storage import compact as compaction
-from bookreel.storage import compact_rows
+from bookreel.storage import compact_plan, compact_rows
 from bookreel.storage.compact import (
     CompactRunning,
     DayOpen,
@@ -27,7 +27,6 @@ from bookreel.storage.compact import (
     leftovers,
     plan,
 )
-from bookreel.storage.compact_rows import Mismatch
 from bookreel.storage.dates import BadDate
 from bookreel.storage.disk import Disk, OsDisk
 from bookreel.storage.errors import CorruptFile, FileGone
@@ -35,6 +34,7 @@ from bookreel.storage.manifest import Manifest
 from bookreel.storage.query import Database
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import SORT_KEYS, TABLES
+from bookreel.storage.sealed_file import Mismatch, SealedFile
 from bookreel.storage.tail import Tail
 from bookreel.storage.verify import verify
 from tests.simulation.disk import Crash, SimDisk
@@ -307,7 +307,7 @@ def test_rows_that_come_later_keep_files_of_their_own_where_others_lie_between()
 def test_files_are_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SimDisk()
     two_days(disk, segments=9)
-    monkeypatch.setitem(compaction.FILE_ROWS, "book_deltas", 60)
+    monkeypatch.setitem(compact_plan.FILE_ROWS, "book_deltas", 60)
     expected = everything(disk)
     run(disk)
     assert_settled(disk, expected)
@@ -367,7 +367,7 @@ def test_a_merge_that_loses_or_repeats_rows_is_refused(monkeypatch: pytest.Monke
     disk = SimDisk()
     two_days(disk)
     expected = everything(disk)
-    honest = compact_rows._Source.read
+    honest = SealedFile.read
 
     def forgetful(self: Any, group: int, start: int = 0, stop: int | None = None) -> pa.RecordBatch:
         rows = honest(self, group, start, stop)
@@ -376,7 +376,7 @@ def test_a_merge_that_loses_or_repeats_rows_is_refused(monkeypatch: pytest.Monke
         column = rows.schema.get_field_index("pos")
         return rows.set_column(column, "pos", pc.add(rows.column("pos"), pa.scalar(1)))
 
-    monkeypatch.setattr(compact_rows._Source, "read", forgetful)
+    monkeypatch.setattr(SealedFile, "read", forgetful)
     with pytest.raises(Mismatch):
         run(disk)
     assert everything(disk) == listed(disk) == expected
