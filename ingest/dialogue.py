@@ -215,13 +215,13 @@ class Dialogue:
             else:
                 self._message(read, pos, wall, mono)
         except VenueError as error:
-            self._undecodable(frame, wall, error)
+            self._undecodable(frame, wall, mono, error)
         except (LineDown, StorageError):
             raise
         except Exception:
             # A bug of ours in reading one frame must not cost the connection and all its other streams.
             _log.exception("cannot read a frame: line=%s epoch=%d pos=%d", self._conn, self._epoch, pos)
-            self._undecodable(frame, wall, None)
+            self._undecodable(frame, wall, mono, None)
 
     def _message(self, message: Message, pos: int, wall: int, mono: int) -> None:
         """Anything but a push."""
@@ -373,12 +373,12 @@ class Dialogue:
         elif asked.verb == "req":
             self._unaskable.add(name)
 
-    def _undecodable(self, frame: bytes | str, wall: int, error: VenueError | None) -> None:
+    def _undecodable(self, frame: bytes | str, wall: int, mono: int, error: VenueError | None) -> None:
         stats = self._stats
         stats.decode_errors += 1
         payload = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
         topic = self._venue.salvage_topic(payload)
-        self.health.unreadable(None if topic is None else topic.text)
+        self.health.unreadable(None if topic is None else topic.text, mono)
         for name, book in self._books.items():
             if topic is None or topic.text == name:
                 book.doubt("decode_error", wall)
@@ -393,7 +393,7 @@ class Dialogue:
         self._stats.shed += 1
         name, cause = victim.topic, victim.cause
         if name is None:
-            self.health.unreadable(None)
+            self.health.unreadable(None, mono)
             for book in self._books.values():
                 book.doubt(cause, wall)
         else:
@@ -422,7 +422,7 @@ class Dialogue:
                 if book is not None and book.asking():
                     self._hedge(out, now)
                 elif not asked:
-                    self._pacer.answered(out.request_id)
+                    self._pacer.withdraw(out, now)
                     continue
             if asked:
                 self._pacer.hasten(topic, now + self.health.answer_ns)

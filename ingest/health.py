@@ -179,11 +179,15 @@ class LineHealth:
         if stream is not None and stream.phase is Phase.WATCHED:
             stream.last_at = now
 
-    def unreadable(self, topic: str | None) -> None:
+    def unreadable(self, topic: str | None, now: int) -> None:
         """A frame could not be read, or was given up unread; None: it may have been any stream's."""
         for name, stream in self.streams.items():
             if topic is None or name == topic:
                 stream.blurred = True
+                if stream.phase is Phase.RESENT:
+                    # Perhaps the answer: it is asked for once more, at once.
+                    stream.until = now
+                    stream.again = False
 
     def ended(self, topic: str) -> None:
         """A stream is no longer expected: refused, or about to be subscribed anew."""
@@ -238,15 +242,15 @@ class LineHealth:
         return None
 
     def excused(self, topic: str, now: int, *, since: int | None = None) -> None:
-        """The answer proved neither life nor death: ask again later. ``since``: as in the finding ``compare``."""
+        """The answer proved neither life nor death: what is newer than this one will, so ask again soon.
+        ``since``: as in the finding ``compare``.
+        """
         stream = self.streams.get(topic)
         if stream is None or not self.asked(topic):
             return
         if stream.phase is Phase.RESENT:
             self.resends = True
-        stream.phase = Phase.WATCHED
-        stream.last_at = now
-        stream.again = False
+        self._watch(stream, now - max(0, int(stream.threshold(self.settings)) - _GRACE_NS))
         if since is not None:
             stream.good_wall = since
 
@@ -256,9 +260,14 @@ class LineHealth:
         if stream is None or stream.phase is not Phase.ASKED:
             return None
         if self.any_at <= stream.asked_at:
-            # Nothing else came either: that is the line's trouble, and soon found to be.
-            stream.phase = Phase.WATCHED
-            return None
+            # Nothing else came either: perhaps that is the line's trouble. A pong tells.
+            if not self.pongs:
+                stream.phase = Phase.WATCHED
+                return None
+            if self._pinged_at > self.any_at:
+                return None
+            self._pinged_at = now
+            return Finding("ping")
         if not stream.again:
             return self._ask(topic, stream, now, again=True)
         return self._dead(topic, stream, now, proven=False, why="no answer")
@@ -271,7 +280,7 @@ class LineHealth:
         if stream is None or stream.phase is not Phase.ASKED:
             return None
         if stream.blank:
-            self.excused(topic, now)
+            self._watch(stream, now)
             return None
         finding = self._ask(topic, stream, now, again=stream.again)
         stream.blank = True
@@ -281,9 +290,7 @@ class LineHealth:
         """The question was refused for now; wait as for a quiet stream."""
         stream = self.streams.get(topic)
         if stream is not None and stream.phase is Phase.ASKED:
-            stream.phase = Phase.WATCHED
-            stream.last_at = now
-            stream.again = False
+            self._watch(stream, now)
 
     def check(self, now: int, *, backlog: bool = False) -> list[Finding]:
         """What is wrong now; call it as :meth:`next_check` says. ``backlog``: frames wait to be looked at, so
@@ -390,6 +397,13 @@ class LineHealth:
             return None
         return self._testimony(topic, now)
 
+    @staticmethod
+    def _watch(stream: StreamHealth, last_at: int) -> None:
+        """No question is under way any more; go on as if the stream had spoken at ``last_at``."""
+        stream.phase = Phase.WATCHED
+        stream.last_at = last_at
+        stream.again = False
+
     def _ask(self, topic: str, stream: StreamHealth, now: int, *, again: bool = False) -> Finding:
         stream.phase = Phase.ASKED
         stream.asked_at = now
@@ -407,9 +421,7 @@ class LineHealth:
         if self.resends and stream.payload is not None:
             return self._dead(topic, stream, now, proven=False, why="acknowledged, but not sent again")
         # There may be nothing to send again, or this venue may not do it: no proof of anything.
-        stream.phase = Phase.WATCHED
-        stream.last_at = now
-        stream.again = False
+        self._watch(stream, now)
         return None
 
     def _dead(self, topic: str, stream: StreamHealth, now: int, *, proven: bool, why: str) -> Finding:

@@ -88,9 +88,10 @@ class Inquiry:
         if finding.kind == "compare":
             return self._compare(finding, text, wall, mono)
         if finding.kind == "confirm":
-            answer = self._reader.push(finding.before)
-            missed = answer is not None and newer(
-                self._reader.events(text), answer.events, 0, verbatim=self._verbatim(name, answer)
+            answer, events = self._reader.push(finding.before), self._reader.events(text)
+            # A push that cannot be read may have been the answer, or not: it confirms nothing.
+            missed = answer is not None and (
+                not events or newer(events, answer.events, 0, verbatim=self._verbatim(name, answer))
             )
             return Finding("hole", name, finding.since, why="the answer was never pushed") if missed else None
         return finding

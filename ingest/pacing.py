@@ -155,6 +155,11 @@ class Pacer:
         lane = "req" if outgoing.verb == "req" else "sub"
         self._free_at[lane] = max(self._free_at[lane], now + self._interval[outgoing.verb])
 
+    def withdraw(self, outgoing: Outgoing, now: int) -> None:
+        """What was pulled just now is not needed any more: it is not sent, and its turn is another's."""
+        del self._pending[outgoing.request_id]
+        self._free_at["req" if outgoing.verb == "req" else "sub"] = now
+
     def hasten(self, topic: Topic, deadline: int) -> None:
         """Whatever is under way about a topic is to be answered by ``deadline``."""
         for held in self._pending.values():

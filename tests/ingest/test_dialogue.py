@@ -555,6 +555,20 @@ def test_repetitions_wait_until_everybody_has_asked_once(talk: Make) -> None:
     assert len(asked) > 5
 
 
+def test_repetitions_of_books_that_are_right_keep_nobody_waiting(talk: Make) -> None:
+    it = talk(*((f"s{number}usdt", "mbp.150") for number in range(5)), snapshot_hedge_ms=100)
+    it.dialogue.open()
+    while not it.dialogue.health.streams or it.dialogue.pending:
+        for said in it.pass_time(0.01, 0.01):
+            if "sub" in said:
+                it.ack(said)
+            else:
+                it.hear(image(said, 100))
+        if it.clock.mono_ns() - it.dialogue.opened_at > 2000 * MS:
+            break
+    assert it.clock.mono_ns() - it.dialogue.opened_at < 1000 * MS, "five requests of 105 ms, and no more"
+
+
 def test_an_answer_to_another_question_is_not_used(talk: Make) -> None:
     it = talk(BTC, ETH)
     go_live(it)
@@ -646,6 +660,26 @@ def test_a_silence_that_the_question_itself_ended_is_a_hole(
     it.hear(refresh(again, 9.5, it.clock.wall_ns() // MS))
     found = it.journal.events("silence")
     assert [(event["since"], event["renewed"]) for event in found] == [(last, False)] * holes
+
+
+def test_a_push_that_cannot_be_read_confirms_no_answer(talk: Make) -> None:
+    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it.subscribe()
+    for seq in range(100):
+        it.pass_time(0.1)
+        it.hear(refresh(seq, 9.0 + seq % 2, it.clock.wall_ns() // MS))
+        it.hear(trades(seq))
+    last = it.clock.wall_ns()
+    said: list[dict[str, Any]] = []
+    while not said:
+        said = it.pass_time(0.1)
+        it.hear(trades(seq := seq + 1))
+    it.ack(said[0])
+    now_ms = it.clock.wall_ns() // MS
+    it.hear(refresh(120, 9.5, now_ms))
+    it.pass_time(0.1)
+    it.hear(gzip.compress(json.dumps(refresh(121, 9.5, now_ms), separators=(",", ":")).encode()[:-9]))
+    assert [event["since"] for event in it.journal.events("silence")] == [last]
 
 
 @pytest.mark.parametrize("kind", ["broken", "cut", "nameless"])

@@ -213,6 +213,38 @@ def test_an_answer_without_data_is_no_death() -> None:
     assert "a" in [finding.topic for finding in watch.wait(3)], "and is asked again later"
 
 
+def test_a_pong_tells_whose_silence_it_is_where_nothing_else_came() -> None:
+    watch = Watch("a", "b", pongs=True)
+    watch.stream("a", 20, 0.1)
+    while "a" not in watch.health.questioned():
+        watch.wait(CHECK_INTERVAL_S)
+    watch.now += 600 * MS
+    assert watch.health.unanswered("a", watch.now) == Finding("ping")
+    assert watch.health.unanswered("a", watch.now) is None, "until the pong is there"
+    assert watch.unanswered("a") == Finding("ask", "a", again=True)
+
+
+def test_an_answer_that_proves_nothing_is_soon_followed_by_another_question() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    assert "a" in [finding.topic for finding in watch.wait(2.5)]
+    watch.health.excused("a", watch.now)
+    assert [finding for finding in watch.wait(0.5) if finding.topic == "a"] == []
+    assert [finding.topic for finding in watch.wait(0.25)] == ["a"]
+
+
+def test_an_answer_that_cannot_be_read_is_asked_for_at_once() -> None:
+    watch = Watch("a", "b")
+    watch.stream("a", 20, 0.1)
+    watch.health.resends = True
+    for _ in range(3):
+        while "ask" not in watch.kinds(found := watch.wait(CHECK_INTERVAL_S)):
+            assert found == [], "nor does that prove a death"
+        watch.health.acked("a", watch.now, watch.now, watch.now, sequenced=False)
+        watch.health.unreadable("a", watch.now)
+        assert watch.health.next_check(watch.now) <= 20 * MS
+
+
 def test_a_stream_that_is_not_ready_is_not_asked_about() -> None:
     watch = Watch("a", sequenced=True)
     ready: list[str] = []

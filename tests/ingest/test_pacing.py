@@ -106,6 +106,19 @@ def test_the_distance_is_kept_from_when_a_request_really_left() -> None:
     assert pacer.pull(T0 + 180 * MS) is not None
 
 
+def test_what_is_not_needed_any_more_takes_nobodys_turn() -> None:
+    pacer = make()
+    for topic in TOPICS[:2]:
+        pacer.put(Outgoing("req", topic, Purpose.HEDGE, T0))
+    first = pacer.pull(T0)
+    assert first is not None
+    pacer.withdraw(first, T0)
+    assert pacer.pending == 0
+    second = pacer.pull(T0)
+    assert second is not None
+    assert second.topic is not first.topic
+
+
 def test_a_complaint_makes_the_distance_longer() -> None:
     pacer = make()
     for topic in TOPICS[:5]:

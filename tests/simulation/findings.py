@@ -20,9 +20,11 @@ _MUTE: Final = frozenset({"half_open", "net_half_open"})
 _SNAPSHOT_FAULTS: Final = frozenset(
     {"late_snapshot", "stale_snapshot", "null_snapshot", "straddling_snapshot", "rate_limit"}
 )
-_ANSWER_FAULTS: Final = _SNAPSHOT_FAULTS | {"sub_error"}
+_ANSWER_FAULTS: Final = _SNAPSHOT_FAULTS | {"sub_error", "broken_gzip", "broken_json"}
 _LATELY_NS: Final = 10**9
 """A book that was just given a wrong snapshot is not right yet, and its hole is open."""
+_PAUSE_NS: Final = 2 * 10**9
+"""For so long no question is asked after the venue complained of too many."""
 _INTERRUPTIONS: Final = frozenset({"crash", "power_loss", "stop"})
 _MUTE_NS: Final = 60 * 10**9
 _ENDS: Final = """
@@ -81,14 +83,14 @@ def find(truth: Path, events: list[Told], archive: Archive, start_ns: int = STAR
 
 
 def _faults(truth: Path, start_ns: int) -> tuple[list[dict[str, Any]], dict[int, int]]:
-    """Faults, ``t`` being monotonic ns, and by connection how many topics were subscribed."""
+    """Faults, ``t`` and ``until`` being monotonic ns, and by connection how many topics were subscribed."""
     faults: list[dict[str, Any]] = []
     topics: dict[int, int] = defaultdict(int)
     with truth.open("rb") as file:
         for line in file:
             if line.startswith(b'{"type":"fault"'):
-                faults.append(msgspec.json.decode(line))
-                faults[-1]["t"] -= start_ns
+                fault = msgspec.json.decode(line)
+                faults.append(fault | {key: fault[key] - start_ns for key in ("t", "until") if key in fault})
             elif line.startswith(b'{"type":"sub"'):
                 topics[msgspec.json.decode(line)["conn"]] += 1
     return faults, topics
@@ -111,11 +113,15 @@ def _noticed(events: list[Told], t: int, until: int, path: str, topic: str | Non
 def _hampered(faults: list[dict[str, Any]], silence: dict[str, Any], t: int, noticed: int) -> bool:
     """Whether something else was wrong with the stream or its line between ``t`` and ``noticed`` (monotonic ns)."""
     for fault in faults:
-        kind, began = fault["kind"], fault["t"] - START_NS
+        kind, began = fault["kind"], fault["t"]
         if began > noticed:
             return False
         if kind == "net_slow":
-            if fault["conn"] == silence["conn"] and fault["until"] - START_NS >= t:
+            if fault["conn"] == silence["conn"] and fault["until"] >= t:
+                return True
+        elif kind == "rate_limit":
+            # The pause that the venue asks for is kept by the whole line.
+            if fault["conn"] == silence["conn"] and began >= t - _PAUSE_NS:
                 return True
         elif kind == "unanswered":
             # A request was under way already: for a book that was not right, so its hole is open.

@@ -302,16 +302,16 @@ def resync(seed: int, breaks: int = 1000, *, books: int = 20, **settings: Any) -
 
 
 def reconnect(seed: int, rounds: int = 100, *, books: int = 20, **settings: Any) -> dict[str, float]:
-    """A line of brisk books is cut again and again. Figures: from the new connection to all books right."""
+    """All lines of brisk books are cut again and again. Figures: from the first new connection to all books right."""
 
     async def main(clock: VirtualClock) -> dict[str, float]:
         rng = Random(seed)
         venue = QuietVenue(clock, rng, {f"s{n:02d}usdt": "brisk" for n in range(books)})
-        connected = [0.0]
+        connected: list[float] = []
 
         def happened(event: str, conn: str, facts: dict[str, Any]) -> None:
             if event == "connect":
-                connected[0] = venue.now()
+                connected.append(venue.now())
 
         recorder = Recorder(clock, venue, rng, happened, feeds=("mbp.150",), **settings)
         took: list[float] = []
@@ -320,6 +320,7 @@ def reconnect(seed: int, rounds: int = 100, *, books: int = 20, **settings: Any)
             for _ in range(rounds):
                 await recorder.all_right()
                 took.append(venue.now() - connected[0])
+                connected.clear()
                 await asyncio.sleep(10)
                 for wire in list(venue.wires):
                     wire.cut()

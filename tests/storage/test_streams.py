@@ -178,6 +178,18 @@ def test_only_the_named_streams_are_silent_since_their_last_message() -> None:
     assert [(gap.feed, gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("bbo", "silence", 14)]
 
 
+def test_an_unreadable_frame_after_a_silence_does_not_hide_when_that_began() -> None:
+    rig = Rig()
+    line = rig.line()
+    rig.streams.subscribed(BBO, line, 1, 11)
+    line.last_ts = line.good_ts = 20
+    rig.streams.undecodable(line, BBO, 21)
+    rig.streams.silent("ws-0", [BBO.text], 14)
+    assert [(gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("silence", 14)]
+    rig.streams.silent("ws-0", [BBO.text], 12)
+    assert [(gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("silence", 14)]
+
+
 def test_a_silence_begins_as_told_although_the_clock_was_set_back_since() -> None:
     rig = Rig()
     line = rig.line()
