@@ -46,7 +46,8 @@ class Findings(msgspec.Struct):
     resync_s: list[float] = []
     """From a broken chain on a living line until the book was right, where the venue answered as it should..."""
     resync_hard_s: list[float] = []
-    """...and where it answered at least one request late, wrongly or not at all."""
+    """...and where it answered at least one request late, wrongly or not at all, had asked for a pause, or where the
+    way was slow."""
 
     def add(self, other: Findings) -> None:
         """Take in those of another seed."""
@@ -140,6 +141,12 @@ def _resyncs(faults: list[dict[str, Any]], events: list[Told], archive: Archive,
     for fault in faults:
         if fault["kind"] in _SNAPSHOT_FAULTS:
             hard[fault["topic"]].append(fault["t"])
+    # Trouble of a whole line: the pause that the venue asks for, and what a slow way takes.
+    troubled = [
+        (fault["t"], fault.get("until", fault["t"] + _PAUSE_NS), fault["path"].strip("/"))
+        for fault in faults
+        if fault["kind"] in ("rate_limit", "net_slow")
+    ]
     lost = [told.mono for told in events if told.name in ("disconnect", "start", "stop", "silence")]
     for told in events:
         if told.name != "resync":
@@ -151,7 +158,12 @@ def _resyncs(faults: list[dict[str, Any]], events: list[Told], archive: Archive,
         took = end - told.wall
         if not 0 <= took < _MUTE_NS or _between(lost, told.mono, told.mono + took):
             continue  # the clock stepped, or the line was lost meanwhile
-        times = found.resync_hard_s if _between(hard[topic], told.mono, told.mono + took) else found.resync_s
+        until = told.mono + took
+        hampered = _between(hard[topic], told.mono, until) or any(
+            began <= until and ended >= told.mono and told.conn.startswith(line)
+            for began, ended, line in troubled
+        )
+        times = found.resync_hard_s if hampered else found.resync_s
         times.append(took / 1e9)
 
 
