@@ -6,6 +6,7 @@ Virtual time; the lines, dialogues and books are the recorder's own, the venue i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
@@ -35,6 +36,7 @@ _WARM_UP_S: Final = 600.0
 _ECHO_S: Final = 5.0
 """What was asked while a fault lasted may be judged so long after its end."""
 _MODES: Final = ("heals", "cached", "deaf")
+_KINDS: Final = ("half_open", "silence", "symbol", "silence", "line", "silence")
 
 
 class Recorder:
@@ -206,6 +208,8 @@ def detection(
         detective = _Detective(venue, rng)
         recorder = Recorder(clock, venue, rng, detective.happened, **settings)
 
+        kinds = itertools.cycle(_KINDS)
+
         async def work() -> None:
             await asyncio.sleep(_WARM_UP_S)
             end = venue.now() + hours * 3600
@@ -214,7 +218,7 @@ def detection(
                     await asyncio.sleep(60)
                     continue
                 await asyncio.sleep(rng.expovariate(faults_per_hour / 3600))
-                detective.strike(rng.choice(("half_open", "silence", "silence", "silence", "symbol", "line")))
+                detective.strike(next(kinds))
                 await asyncio.sleep(100)
                 detective.settle()
                 await asyncio.sleep(_SETTLE_S)
