@@ -4,8 +4,9 @@
 for its snapshot the snapshot's, which is its ``epoch``. So what is before a position never changes when more is
 recorded or sealed: history can go on into the journal's tail, and a place in it is good for ever.
 
-*Memory.* Row groups are read when the sweep comes to their least position and are let go when it is past them;
-a window ends where the next one would have to be read. Held are the row groups that overlap at one position.
+*Memory.* Row groups are read when the sweep comes to their least position, a piece at a time where their positions
+ascend, and are let go when it is past them; a window ends where the next piece would have to be read. Held is a piece
+of each row group that overlaps the others at one position.
 
 *While others write.* Sealed files come first, by the manifest; the tail is decoded when they are at their end, and
 again as long as it is followed. What was sealed meanwhile is read from its files. A file that a compaction takes
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -49,6 +50,9 @@ _WINDOW_ROWS: Final = 32_768
 
 _FIRST_ROWS: Final = 2_048
 """Rows of the first window: somebody waits for it."""
+
+_PIECE_ROWS: Final = 16_384
+"""Rows of a row group that are decoded at once, where their positions ascend."""
 
 _GROWTH: Final = 4
 _LEAST_ROWS: Final = 64
@@ -84,6 +88,29 @@ class _Run:
         chunk: Any = rows[ORDER].chunk(0)
         self.order = memoryview(chunk.buffers()[1]).cast("q")[chunk.offset : chunk.offset + len(chunk)]
         self.at = 0
+
+
+class _Pieces:
+    """What was not read yet of a row group whose positions ascend: they are known, so it is known where to go on."""
+
+    __slots__ = ("_at", "_pieces", "_pos", "table")
+
+    def __init__(self, table: str, pos: memoryview, pieces: Iterator[pa.Table]) -> None:
+        self.table = table
+        self._pos = pos
+        self._pieces = pieces
+        self._at = 0
+
+    @property
+    def pos(self) -> int | None:
+        """The position of the next row; None: there is none."""
+        return self._pos[self._at] if self._at < len(self._pos) else None
+
+    def read(self) -> pa.Table:
+        """The next rows."""
+        piece = next(self._pieces)
+        self._at += piece.num_rows
+        return piece
 
 
 class Sweep:
@@ -127,7 +154,7 @@ class Sweep:
         self._manifest: Manifest | None = None
         self._contents: Contents | None = None
         self._files: dict[str, list[FileEntry]] = {}
-        self._waiting: list[tuple[int, int, FileEntry | Group]] = []
+        self._waiting: list[tuple[int, int, FileEntry | Group | _Pieces]] = []
         self._runs: list[_Run] = []
         self._limit = first
         self._number = count()
@@ -290,15 +317,39 @@ class Sweep:
         return min((run.order[run.at] for run in self._runs), default=None)
 
     def _open(self) -> None:
-        """Take the next file apart into row groups, or read the next row group."""
+        """Take the next file apart into row groups, or read the next row group or piece of one."""
         _, _, item = heapq.heappop(self._waiting)
-        if not isinstance(item, Group):
+        if isinstance(item, _Pieces):
+            rows = item.read()
+            self._wait_for(item)
+            self._add(item.table, rows)
+        elif isinstance(item, Group):
+            table = item.entry.table
+            pieces = self._pieces_of(item) if item.rows > _PIECE_ROWS else None
+            if pieces is None:
+                self._add(table, self._scanner.read(self._root, item, self._columns[table]))
+            else:
+                self._wait_for(pieces)
+        else:
             for group in self._scanner.groups(self._root, item):
                 if self._wanted(group):
                     heapq.heappush(self._waiting, (group.pos[0], next(self._number), group))
-            return
-        table = item.entry.table
-        self._add(table, self._scanner.read(self._root, item, self._columns[table]))
+
+    def _pieces_of(self, group: Group) -> _Pieces | None:
+        """The pieces of a row group whose positions ascend; None: of another one."""
+        pos = self._scanner.read(self._root, group, ["pos"])["pos"].combine_chunks()
+        if not _ascend(pos):
+            return None
+        chunk: Any = pos.chunk(0) if isinstance(pos, pa.ChunkedArray) else pos
+        table = group.entry.table
+        pieces = self._scanner.pieces(self._root, group, self._columns[table], _PIECE_ROWS)
+        return _Pieces(
+            table, memoryview(chunk.buffers()[1]).cast("q")[chunk.offset : chunk.offset + len(chunk)], pieces
+        )
+
+    def _wait_for(self, pieces: _Pieces) -> None:
+        if (pos := pieces.pos) is not None:
+            heapq.heappush(self._waiting, (pos, next(self._number), pieces))
 
     def _wanted(self, group: Group) -> bool:
         table = group.entry.table
@@ -390,7 +441,12 @@ def _in_order(table: str, rows: pa.Table) -> pa.Table:
     order = rows[ORDER]
     if table in _SEVERAL_SYMBOLS:
         return rows.take(pc.sort_indices(rows, [(ORDER, "ascending"), ("symbol", "ascending")]))
-    length = len(order)
-    if length < 2 or pc.all(pc.less_equal(order.slice(0, length - 1), order.slice(1))).as_py():
-        return rows
-    return rows.take(pc.sort_indices(order))
+    return rows if _ascend(order) else rows.take(pc.sort_indices(order))
+
+
+def _ascend(column: Any) -> bool:
+    """Whether no value is missing, and none is below the one before it."""
+    count = len(column)
+    if column.null_count:
+        return False
+    return count < 2 or bool(pc.all(pc.less_equal(column.slice(0, count - 1), column.slice(1))).as_py())

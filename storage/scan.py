@@ -209,6 +209,23 @@ class Scanner:
         except DAMAGE as error:
             raise CorruptFile(path, str(error)) from error
 
+    def pieces(self, root: Path, group: Group, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Columns of a row group as they are stored, so many rows at a time: what is not given yet is not decoded.
+        Raises as :meth:`groups` does.
+        """
+        path = self._path(root, group.entry)
+        try:
+            with self._open(path) as file:
+                batches = file.iter_batches(
+                    batch_size=rows, row_groups=[group.number], columns=list(columns), use_threads=False
+                )
+                for batch in batches:
+                    yield pa.Table.from_batches([batch])
+        except FileNotFoundError:
+            raise
+        except DAMAGE as error:
+            raise CorruptFile(path, str(error)) from error
+
     def between(
         self, root: Path, entry: FileEntry, columns: Sequence[str], least: int, greatest: int
     ) -> Iterator[pa.Table]:

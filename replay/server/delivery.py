@@ -11,7 +11,8 @@ import msgspec
 import pyarrow as pa
 
 from bookreel.replay.server.errors import Internal, ServeError, translate
-from bookreel.replay.server.forms import FORMS, Form, Packer
+from bookreel.replay.server.forms import FORMS, Form
+from bookreel.replay.server.packing import packer
 from bookreel.replay.server.wire import CHUNK_BYTES, Head
 
 __all__ = ["CURSOR", "GATHERED_ROWS", "Delivery", "Part", "Parts", "Piece", "deliver"]
@@ -92,11 +93,11 @@ def deliver(kind: str, schema: pa.Schema, pieces: Iterator[Piece], wanted: Deliv
     headers["Content-Type"] = form.content_type
     if wanted.encoding is not None:
         headers["Content-Encoding"] = wanted.encoding
-    packer = Packer(wanted.encoding)
+    packs = packer(wanted.encoding)
     yield Head(headers)
     for data in _body(form, found, page, wanted):
-        yield from _cut(packer.add(data))
-    yield packer.end()
+        yield from _cut(packs.add(data))
+    yield packs.end()
 
 
 def _body(

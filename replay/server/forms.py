@@ -6,7 +6,6 @@ nothing of the kind: where one fails, the connection is cut, so that the last ch
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -16,14 +15,13 @@ import pyarrow.parquet
 
 from bookreel.replay.server.errors import ErrorBody, NotAcceptable
 from bookreel.replay.server.lines import encode_line, encode_rows
+from bookreel.replay.server.packing import Sink
 from bookreel.replay.texts import csv_rows, csv_schema, unique_names
 
-__all__ = ["ENCODINGS", "FORMS", "Form", "Packer"]
+__all__ = ["FORMS", "Form"]
 
 _GROUP_ROWS: Final = 65_536
 """Rows of a Parquet row group: so many are held."""
-
-ENCODINGS: Final = ("gzip", "zstd")
 
 
 class Form:
@@ -70,7 +68,7 @@ class _Written(Form):
 
     def __init__(self, schema: pa.Schema, kind: str) -> None:
         super().__init__(schema, kind)
-        self._sink: Any = _Sink()
+        self._sink: Any = Sink()
         self._writer = self._open()
 
     def _open(self) -> Any:
@@ -154,54 +152,6 @@ FORMS: Final[dict[str, type[Form]]] = {
     "parquet": Parquet,
 }
 """By the word for ``format=``."""
-
-
-class Packer:
-    """Compresses what is sent. ``encoding``: of :data:`ENCODINGS`, or None: as it is."""
-
-    def __init__(self, encoding: str | None) -> None:
-        self._sink: Any = _Sink()
-        self._stream: Any = None
-        if encoding is not None:
-            compressed: Any = pa.CompressedOutputStream
-            self._stream = compressed(pa.PythonFile(self._sink, mode="w"), encoding)
-
-    def add(self, data: bytes | memoryview) -> bytes | memoryview:
-        """What to send now; all of ``data`` can be read by whoever has it."""
-        if self._stream is None:
-            return data
-        if len(data):
-            self._stream.write(data)
-            self._stream.flush()
-        return _taken(self._sink)
-
-    def end(self) -> bytes:
-        """What to send last."""
-        if self._stream is None:
-            return b""
-        self._stream.close()
-        return _taken(self._sink)
-
-
-class _Sink(io.RawIOBase):
-    """A file whose content is taken away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def take(self) -> bytes:
-        """What was written since the last time."""
-        found = b"".join(self._parts)
-        self._parts.clear()
-        return found
 
 
 def _taken(sink: Any) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from bookreel.replay.server.errors import NotAcceptable
-from bookreel.replay.server.forms import ENCODINGS, FORMS
+from bookreel.replay.server.forms import FORMS
+from bookreel.replay.server.packing import ENCODINGS
 
 __all__ = ["choose_encoding", "choose_form"]
 

@@ -1,4 +1,4 @@
-"""What goes out to a client: under the encoding it takes, and at the pace at which it reads.
+"""What goes out to a client, at the pace at which it reads.
 
 A client that reads slowly is waited for, with no more than a chunk and the buffers of the connection held for it. One
 that takes nothing at all for a while is given up.
@@ -10,15 +10,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
-from io import RawIOBase
 from itertools import islice
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
-import pyarrow as pa
 from aiohttp import web
-from isal import isal_zlib
 
-__all__ = ["ENCODERS", "Beside", "Encoder", "SlowReader", "encoder_for", "held", "patiently", "send_body"]
+from bookreel.replay.server.packing import packer
+
+__all__ = ["Beside", "SlowReader", "held", "patiently", "send_body"]
 
 _T = TypeVar("_T")
 
@@ -26,9 +25,6 @@ _log = logging.getLogger(__name__)
 
 _OFFLOAD_BYTES: Final = 65_536
 """What is encoded in a thread: below it the way there and back takes longer."""
-
-_GZIP_WINDOW: Final = 31
-_GZIP_LEVEL: Final = 1
 
 
 class SlowReader(Exception):
@@ -91,13 +87,16 @@ async def send_body(
     request: web.Request,
     pieces: AsyncIterator[bytes | memoryview],
     headers: Mapping[str, str],
-    encoder: Encoder | None,
+    encoding: str | None,
     patience_s: float,
 ) -> web.StreamResponse:
-    """Answer with all of the pieces, at the pace at which the client reads; who takes nothing is disconnected."""
+    """Answer with all of the pieces, at the pace at which the client reads; who takes nothing is disconnected.
+    ``encoding``: of ENCODINGS, or None.
+    """
     response = web.StreamResponse(headers=headers)
-    if encoder is not None:
-        response.headers["Content-Encoding"] = encoder.name
+    packs = packer(encoding)
+    if encoding is not None:
+        response.headers["Content-Encoding"] = encoding
         response.headers["Vary"] = "Accept-Encoding"
     transport = request.transport
 
@@ -107,98 +106,15 @@ async def send_body(
     try:
         await response.prepare(request)
         async for piece in pieces:
-            if encoder is None:
-                await send(piece)
-            elif len(piece) < _OFFLOAD_BYTES:
-                await send(encoder.encode(piece))
+            if encoding is None or len(piece) < _OFFLOAD_BYTES:
+                await send(packs.add(piece))
             else:
-                await send(await asyncio.to_thread(encoder.encode, piece))
-        if encoder is not None:
-            await send(encoder.finish())
+                await send(await asyncio.to_thread(packs.add, piece))
+        if last := packs.end():
+            await send(last)
         await response.write_eof()
     except SlowReader:
         _log.warning("%s takes nothing, and is disconnected", request.remote)
         if transport is not None:
             transport.abort()
     return response
-
-
-class Encoder(Protocol):
-    """Makes pieces of a body as the client takes them; what it is given can be read as soon as it is sent."""
-
-    name: str
-
-    def encode(self, chunk: bytes | memoryview) -> bytes:
-        """A piece, every byte of it."""
-        ...
-
-    def finish(self) -> bytes:
-        """The end."""
-        ...
-
-
-class _Gzip:
-    name = "gzip"
-
-    def __init__(self) -> None:
-        self._deflate = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
-
-    def encode(self, chunk: bytes | memoryview) -> bytes:
-        return bytes(self._deflate.compress(chunk) + self._deflate.flush(isal_zlib.Z_SYNC_FLUSH))
-
-    def finish(self) -> bytes:
-        return bytes(self._deflate.flush(isal_zlib.Z_FINISH))
-
-
-class _Zstd:
-    name = "zstd"
-
-    def __init__(self) -> None:
-        self._sink = _Sink()
-        self._stream = pa.CompressedOutputStream(pa.PythonFile(self._sink, mode="w"), "zstd")
-
-    def encode(self, chunk: bytes | memoryview) -> bytes:
-        self._stream.write(chunk)
-        self._stream.flush()
-        return self._sink.take()
-
-    def finish(self) -> bytes:
-        self._stream.close()
-        return self._sink.take()
-
-
-class _Sink(RawIOBase):
-    """Keeps what is written until it is taken."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, part: Any) -> int:
-        self._parts.append(bytes(part))
-        return len(part)
-
-    def take(self) -> bytes:
-        """All that was written since the last time."""
-        found = b"".join(self._parts)
-        self._parts.clear()
-        return found
-
-
-ENCODERS: Final[dict[str, type[_Zstd | _Gzip]]] = {"zstd": _Zstd, "gzip": _Gzip}
-"""By the name in ``Accept-Encoding``, the one to be preferred first."""
-
-
-def encoder_for(request: web.Request) -> Encoder | None:
-    """What the client asks for most, ours first where it does not care; None: as it is."""
-    wanted: dict[str, float] = {}
-    for part in request.headers.get("Accept-Encoding", "").split(","):
-        name, _, weight = part.partition(";")
-        try:
-            wanted[name.strip().lower()] = float(weight.partition("=")[2]) if weight else 1.0
-        except ValueError:
-            continue
-    best = max(ENCODERS, key=lambda name: wanted.get(name, 0.0))
-    return ENCODERS[best]() if wanted.get(best, 0.0) > 0 else None

@@ -12,7 +12,8 @@ from aiohttp import web
 from bookreel.replay import LineStream, ReplayError
 from bookreel.replay.server.choices import PARAMETERS, Choices, open_lines
 from bookreel.replay.server.keys import ARCHIVE, SETTINGS
-from bookreel.replay.server.outlet import encoder_for, send_body
+from bookreel.replay.server.negotiation import choose_encoding
+from bookreel.replay.server.outlet import send_body
 from bookreel.replay.server.parameters import Values
 from bookreel.replay.server.player import Player
 from bookreel.replay.server.routes import Route
@@ -47,8 +48,9 @@ async def _send(request: web.Request, lines: LineStream, patience_s: float) -> w
             _log.warning("a replay ended: %s", error)  # the client was told so by the last line
 
     headers = {"Content-Type": NDJSON, "Cache-Control": "no-store"}
+    encoding = choose_encoding(request.headers.get("Accept-Encoding"), "ndjson")
     try:
-        return await send_body(request, pieces(), headers, encoder_for(request), patience_s)
+        return await send_body(request, pieces(), headers, encoding, patience_s)
     finally:
         await let_go(lines)
 

@@ -15,7 +15,8 @@ from aiohttp import web
 from bookreel.replay import ReplayError
 from bookreel.replay.server import parameters
 from bookreel.replay.server.keys import ARCHIVE, SETTINGS
-from bookreel.replay.server.outlet import ENCODERS, Beside, encoder_for, send_body
+from bookreel.replay.server.negotiation import choose_encoding
+from bookreel.replay.server.outlet import Beside, send_body
 from bookreel.replay.server.parameters import Values
 from bookreel.replay.server.routes import Route
 from bookreel.replay.server.tardis_normal import normalised
@@ -112,10 +113,10 @@ async def _answer(
     pieces = Beside(read())
     try:
         first = await anext(pieces, b"")
-        encoder = encoder_for(request)
-        if encoder is None and always_encoded:
+        encoding = choose_encoding(request.headers.get("Accept-Encoding"), "ndjson")
+        if encoding is None and always_encoded:
             # These clients keep the body as it comes, under the name of a gzip file.
-            encoder = ENCODERS["gzip"]()
+            encoding = "gzip"
 
         async def body() -> AsyncIterator[bytes | memoryview]:
             if first:
@@ -126,7 +127,7 @@ async def _answer(
         all_headers = {"Content-Type": content_type, "Cache-Control": "no-store", **(headers or {})}
         patience_s = request.app[SETTINGS].limits.reader_s
         try:
-            return await send_body(request, body(), all_headers, encoder, patience_s)
+            return await send_body(request, body(), all_headers, encoding, patience_s)
         except (ReplayError, StorageError):
             if request.transport is not None:
                 request.transport.abort()

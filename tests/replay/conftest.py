@@ -40,6 +40,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups and windows of a few rows, so that a small archive has many."""
     monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MIN", 8)
     monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MAX", 32)
+    monkeypatch.setattr("bookreel.replay.sweep._PIECE_ROWS", 12)
     monkeypatch.setattr("bookreel.replay.sweep._FIRST_ROWS", 4)
     monkeypatch.setattr("bookreel.replay.sweep._WINDOW_ROWS", 64)
     monkeypatch.setattr("bookreel.replay.sweep._LEAST_ROWS", 2)

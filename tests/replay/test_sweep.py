@@ -19,6 +19,7 @@ def sweep(record: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Callabl
     monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MIN", 8)
     monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MAX", 16)
     monkeypatch.setattr("bookreel.replay.sweep._WINDOW_ROWS", 32)
+    monkeypatch.setattr("bookreel.replay.sweep._PIECE_ROWS", 6)
     monkeypatch.setattr("bookreel.replay.sweep._FIRST_ROWS", 32)
     monkeypatch.setattr("bookreel.replay.sweep._LEAST_ROWS", 4)
     market = Market(record(), Random(5))
