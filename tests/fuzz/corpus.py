@@ -40,9 +40,9 @@ def cases() -> Iterator[tuple[str, bytes | str]]:
         )
         yield f"data {index}", pack(b'{"rep":"%b","id":"1","status":"ok","data":%b}' % (book, value))
         yield f"scalar {index}", pack(value)
-    for index, name in enumerate(NAMES):
-        yield f"topic {index}", pack(b'{"ch":"%b","ts":1,"tick":{"seqNum":1,"bid":1,"ask":2}}' % name)
-        yield f"ack {index}", pack(peer.ack(name, b"1"))
+    for index, topic_name in enumerate(NAMES):
+        yield f"topic {index}", pack(b'{"ch":"%b","ts":1,"tick":{"seqNum":1,"bid":1,"ask":2}}' % topic_name)
+        yield f"ack {index}", pack(peer.ack(topic_name, b"1"))
     for name, (_, scene) in SCENES.items():
         for index in range(3):
             yield f"{name} {index}", pack(scene(peer, dict.fromkeys(BOOK_TOPICS, 1000), rng))

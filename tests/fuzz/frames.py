@@ -149,10 +149,10 @@ def _run(path: Path, disk: Any, seed: int, number: int, count: int, outcome: Out
     except Exception as error:
         kind = "invalid book" if isinstance(error, Violation) else "crash"
         where = traceback.extract_tb((error.__cause__ or error).__traceback__)[-1]
-        said = f"{error!r} at {Path(where.filename).name}:{where.lineno}"
+        words = f"{error!r} at {Path(where.filename).name}:{where.lineno}"
         if error.__cause__ is not None:
-            said += f" of {error.__cause__!r}"
-        outcome.findings.append(Finding(kind, name, f"frame {target.frames}: {said[:600]}", repeat))
+            words += f" of {error.__cause__!r}"
+        outcome.findings.append(Finding(kind, name, f"frame {target.frames}: {words[:600]}", repeat))
     outcome.rows += target.rows
     outcome.downs += target.downs
     outcome.counts.update(target.normalizer.counts)
