@@ -119,6 +119,8 @@ def main(
             if error is not None:
                 notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
                 failures.append(f"{task.part}: {error!r}{notes}\n  repeat: {task.again}")
+                if len(failures) <= _SHOWN_FAILURES:
+                    console.print(failures[-1], markup=False, highlight=False, soft_wrap=True)
             elif task.part in results:
                 results[task.part].add(future.result())
             else:
@@ -134,8 +136,6 @@ def main(
     width = max(map(len, figures))
     for name, value in figures.items():
         click.echo(f"{name:<{width}}  {value:>15,}")
-    for failure in failures[:_SHOWN_FAILURES]:
-        click.echo(failure, err=True)
     sys.exit(1 if failures else 0)
 
 
