@@ -29,7 +29,7 @@ _SHOWN: Final = 20
 @click.command()
 @click.option("--seed", default=1, show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Processes.")
-@click.option("--size", default=10_000_000, show_default=True, help="Spoiled frames in all; 0: none.")
+@click.option("--size", default=6_000_000, show_default=True, help="Spoiled frames in all; 0: none.")
 @click.option("--frames", default=FRAMES, show_default=True, help="Spoiled frames of one recorder.")
 @click.option(
     "--damage", default=1, show_default=True, help="Every so many bits and bytes of stored files are flipped."
