@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import rounds
 from frames import SYMBOL, Frames, Run
 
 from bookreel.replay import Archive
@@ -53,14 +54,18 @@ def test_books(benchmark: Any, archive: Archive, whole: tuple[int, int]) -> None
     rows = archive.books(SYMBOL, *whole, every=None, depth=20).num_rows
     benchmark.extra_info["units"] = {"row": rows}
     benchmark.pedantic(
-        archive.books, args=(SYMBOL, *whole), kwargs={"every": None, "depth": 20}, rounds=9, warmup_rounds=1
+        archive.books,
+        args=(SYMBOL, *whole),
+        kwargs={"every": None, "depth": 20},
+        rounds=rounds(9),
+        warmup_rounds=1,
     )
 
 
 def test_bbo(benchmark: Any, archive: Archive, whole: tuple[int, int], run: Run) -> None:
     rows = archive.bbo(SYMBOL, *whole).num_rows
     benchmark.extra_info["units"] = {"row": rows, "level": run.levels}
-    benchmark.pedantic(archive.bbo, args=(SYMBOL, *whole), rounds=15, warmup_rounds=1)
+    benchmark.pedantic(archive.bbo, args=(SYMBOL, *whole), rounds=rounds(15), warmup_rounds=1)
 
 
 def test_events(benchmark: Any, archive: Archive) -> None:
@@ -68,7 +73,7 @@ def test_events(benchmark: Any, archive: Archive) -> None:
         return sum(1 for _ in archive.events())
 
     benchmark.extra_info["units"] = {"event": count()}
-    benchmark.pedantic(count, rounds=9, warmup_rounds=1)
+    benchmark.pedantic(count, rounds=rounds(9), warmup_rounds=1)
 
 
 def test_open(benchmark: Any, sealed: Path, instants: Callable[[], int]) -> None:
@@ -77,4 +82,4 @@ def test_open(benchmark: Any, sealed: Path, instants: Callable[[], int]) -> None
             assert opened.book(SYMBOL, at).valid, "the capture has no gap"
 
     benchmark.extra_info["units"] = {"question": 1}
-    benchmark.pedantic(ask, setup=lambda: ((instants(),), {}), rounds=20, warmup_rounds=1)
+    benchmark.pedantic(ask, setup=lambda: ((instants(),), {}), rounds=rounds(20), warmup_rounds=1)

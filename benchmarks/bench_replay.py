@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from conftest import rounds
+
 from bookreel.replay import Archive
 
 
@@ -45,7 +47,7 @@ def _batches(archive: Path, **choice: Any) -> int:
 def _measure(benchmark: Any, archive: Path, unit: str, read: Callable[..., int], **choice: Any) -> None:
     counts = {"frame": lambda: _events(archive, tables="frames"), "row": lambda: _batches(archive)}
     benchmark.extra_info["units"] = {unit: counts.get(unit, lambda: _events(archive))()}
-    benchmark.pedantic(read, args=(archive,), kwargs=choice, rounds=9, warmup_rounds=1)
+    benchmark.pedantic(read, args=(archive,), kwargs=choice, rounds=rounds(9), warmup_rounds=1)
 
 
 def test_frames_lines(benchmark: Any, sealed: Path) -> None:
@@ -78,4 +80,4 @@ def test_first_event(benchmark: Any, sealed: Path) -> None:
             next(opened.events())
 
     benchmark.extra_info["units"] = {"question": 1}
-    benchmark.pedantic(first, rounds=20, warmup_rounds=1)
+    benchmark.pedantic(first, rounds=rounds(20), warmup_rounds=1)

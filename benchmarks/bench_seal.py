@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from conftest import rounds
 from frames import Frames
 
 from bookreel.storage.manifest import Manifest
@@ -23,7 +24,7 @@ def test_seal(benchmark: Any, frames: Frames, fresh: Callable[[], Path]) -> None
         return (made[-1],), {}
 
     benchmark.extra_info["units"] = {"frame": len(frames.all)}
-    benchmark.pedantic(seal, setup=setup, rounds=5)
+    benchmark.pedantic(seal, setup=setup, rounds=rounds(5))
     benchmark.extra_info["sizes"] = sizes(made[-1], frames)
 
 

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 # The same results give the same files.
 matplotlib.rcParams["svg.hashsalt"] = "bookreel"
 
-from line import Measured  # noqa: E402 - after the backend was chosen
+from line import Measured, duration  # noqa: E402 - after the backend was chosen
 from lines import GROWTH, LINES  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -42,14 +42,14 @@ def draw(results: dict[str, Any], folder: Path) -> None:
 
 
 def _speed(results: dict[str, Any]) -> Figure | None:
-    """Bars, a panel for each kind of work: microseconds a frame."""
+    """Bars, a panel for each kind of work."""
     run = Measured(results)
     titles = {
         line.name: line.title.replace("*", "").replace("`", "") for part in LINES.values() for line in part
     }
     panels = []
     for title, (ours, others) in _SPEED.items():
-        bars = [(titles[name], run.first(name) * 1e6) for name in (ours, *others) if name in results["lines"]]
+        bars = [(titles[name], run.first(name)) for name in (ours, *others) if name in results["lines"]]
         if len(bars) > 1:
             panels.append((title, bars))
     if not panels:
@@ -60,7 +60,7 @@ def _speed(results: dict[str, Any]) -> Figure | None:
     for axis, (title, bars) in zip(axes, panels, strict=True):
         names, times = zip(*bars, strict=True)
         drawn = axis.barh(names, times, color=[_OURS, *[_OTHERS] * (len(bars) - 1)])
-        axis.bar_label(drawn, [f"{time:.3g} us" for time in times], padding=4)
+        axis.bar_label(drawn, [duration(time) for time in times], padding=4)
         axis.set_title(title, loc="left", fontsize=10)
         axis.invert_yaxis()
         axis.margins(x=0.15)
@@ -89,6 +89,6 @@ def _growth(growth: list[dict[str, Any]]) -> Figure | None:
             axis.set_xscale("log")
             axis.set_xticks(sizes, [str(size) for size in sizes], minor=False)
             axis.minorticks_off()
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * max(axis.get_lines()[0].get_ydata()))
             axis.spines[["top", "right"]].set_visible(False)
     return figure

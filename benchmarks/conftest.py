@@ -39,6 +39,12 @@ OUR_PARTS: Final = (
 QUICK: Final = os.environ.get("BOOKREEL_BENCH") == "quick"
 """Smaller archives, for a run of two minutes."""
 
+
+def rounds(full: int) -> int:
+    """How often to measure what takes long."""
+    return max(2, full // 5) if QUICK else full
+
+
 _facts: dict[str, Any] = {"quick": QUICK}
 _load_before: Final = os.getloadavg()[0]
 

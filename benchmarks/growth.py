@@ -1,6 +1,6 @@
-"""How cost grows, one case a process: ``python growth.py symbols|levels|hours SIZE`` prints a JSON object with
-``cpu_s`` of ``units`` (frames, levels or questions) and ``rss_mb``, the largest resident size beyond that of a
-process that holds the capture.
+"""How cost grows, one case a process: ``python growth.py symbols|levels|hours SIZE FILE`` takes a run of the book
+from a file and prints a JSON object with ``cpu_s`` of ``units`` (frames, levels or questions) and ``rss_mb``, the
+largest resident size of the process.
 
 - ``symbols``: the same number of frames of so many symbols: journal append, gunzip, decode, sequence check, apply.
 - ``levels``: frames of so many levels, the same steps.
@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 
 import day
-import frames as captures
+import msgspec
 from frames import SYMBOL, Run
 
 from bookreel.book.model import Delta, Snapshot
@@ -143,15 +143,18 @@ CASES: dict[str, tuple[Callable[[Run, int, Path], tuple[float, int]], list[int],
 
 def main() -> None:
     case, size = sys.argv[1], int(sys.argv[2])
-    run = captures.load().run()
-    run = Run(run.snapshot, run.deltas[:4_000])
-    before = _peak_mb()
+    run = Run(*msgspec.json.decode(Path(sys.argv[3]).read_bytes(), type=tuple[Snapshot, list[Delta]]))
     with tempfile.TemporaryDirectory() as folder:
         cpu, units = CASES[case][0](run, size, Path(folder))
-    print(json.dumps({"cpu_s": cpu, "units": units, "rss_mb": _peak_mb() - before}))
+    print(json.dumps({"cpu_s": cpu, "units": units, "rss_mb": _peak_mb()}))
 
 
 def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # What getrusage tells begins with the peak of the process that started this one.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

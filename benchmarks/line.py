@@ -63,13 +63,14 @@ class Measured:
         """How many a second."""
         return 1 / self.each(name, unit)
 
-    def ratio(self, name: str, against: str) -> float:
+    def ratio(self, name: str, against: str, statistic: str = "median") -> float:
         """How many times as long as ``against`` one takes, by the unit that each has first."""
-        return self.first(name) / self.first(against)
+        return self.first(name, statistic) / self.first(against, statistic)
 
-    def first(self, name: str) -> float:
-        """Median seconds for one of the unit that a line has first."""
-        return self.each(name, next(iter(self._lines[name]["units"])))
+    def first(self, name: str, statistic: str = "median") -> float:
+        """Seconds for one of the unit that a line has first."""
+        line = self._lines[name]
+        return float(line[statistic] / next(iter(line["units"].values())))
 
     def figure(self, name: str, figure: str) -> float:
         """One of the ``figures`` that a line has beside its time."""

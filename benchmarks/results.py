@@ -28,7 +28,7 @@ def trim(run: dict[str, Any]) -> dict[str, Any]:
             growth.append(extra["growth"])
             continue
         name = measured["fullname"].removeprefix("bench_").replace(".py::test_", ".")
-        line: dict[str, Any] = {"median": significant(stats["median"]), "iqr": significant(stats["iqr"])}
+        line: dict[str, Any] = {name: significant(stats[name]) for name in ("median", "iqr", "min")}
         line |= {"rounds": stats["rounds"], "units": extra["units"]}
         if "p99" in extra:
             line["p99"] = significant(extra["p99"])

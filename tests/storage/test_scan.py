@@ -50,6 +50,8 @@ def test_row_groups_that_are_wanted_in_part_are_cut(record: Record) -> None:
         (Bounds(pos_from=pos[5]), [6, 7, 8]),
         (Bounds(pos_until=pos[5], since=ts[1]), [2, 3, 4, 5]),
         (Bounds(since=ts[0], until=ts[7] + 1, pos_from=pos[0], pos_until=pos[7] + 1), [*range(1, 9)]),
+        (Bounds(until=ts[7]), [*range(1, 8)]),
+        (Bounds(pos_until=pos[7]), [*range(1, 8)]),
         (Bounds(symbol="ethusdt"), []),
     ):
         for read in (scanner.scan, scanner.bulk):
