@@ -8,10 +8,8 @@ through the envelope, which also finds the words for an error.
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Callable
-from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -21,18 +19,23 @@ from bookreel.book.model import (
     Bbo,
     Delta,
     Event,
-    Kline,
-    Levels,
-    Snapshot,
     SnapshotSource,
-    TakerSide,
-    Ticker,
-    Trade,
 )
 from bookreel.venues.errors import DecodeError
 from bookreel.venues.huobi import wire
 from bookreel.venues.huobi.compression import MAX_TEXT_BYTES
 from bookreel.venues.huobi.refusals import classify
+from bookreel.venues.huobi.ticks import (
+    NS_PER_MS,
+    Misfit,
+    depth_image,
+    kline,
+    mbp_image,
+    millis,
+    side,
+    summary,
+    trades,
+)
 from bookreel.venues.huobi.topics import FEEDS, Family, parse_topic
 from bookreel.venues.message import (
     Ack,
@@ -56,24 +59,13 @@ _LONG_EXPONENTS_MAX: Final = 1000
 _PUSH: Final = b'{"ch":"'
 _PUSH_NAME_END: Final = len(_PUSH) + 80
 """No topic's name is longer, and what is longer must not be remembered."""
-_NS_PER_MS: Final = 1_000_000
-_NS_PER_S: Final = 1_000_000_000
-_INT64_MAX: Final = 2**63 - 1
 _WORDS_MAX: Final = 500
 """Characters of an error's code and text, and of the name of a topic that is none: these go into logs."""
-_TRADE_ID_MAX: Final = 64
-"""Digits or characters of a trade's long id: the venue's have 27, and thousands are remembered."""
 _ROUTES_MAX: Final = 65_536
 """Every feed of every listed symbol fits; beyond, the least used is looked up anew."""
 
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What parsing raises: wrong types, bad JSON, bad UTF-8 (a ValueError), and nesting without end."""
-
-_price: Final = itemgetter(0)
-
-
-class _Misfit(ValueError):
-    """A frame that parses, and cannot be right."""
 
 
 def decode(text: bytes) -> Message:
@@ -140,7 +132,7 @@ def _decode_any(text: bytes, failed: Exception | None) -> Message:
         return Heartbeat("ping", frame.ping)
     if frame.pong is not None:
         return Heartbeat("pong", frame.pong)
-    ts_event = None if frame.ts is None else frame.ts * _NS_PER_MS
+    ts_event = None if frame.ts is None else frame.ts * NS_PER_MS
     if frame.action != wire.ABSENT or frame.op != wire.ABSENT or frame.code != wire.ABSENT:
         name = None if frame.ch is None else frame.ch[:_WORDS_MAX]
         return Unknown("a frame of the private protocols", name, ts_event)
@@ -175,7 +167,7 @@ _request_id_of: Final = msgspec.json.Decoder(int | str | None).decode
 def _refusal(frame: wire.Envelope) -> Refusal:
     code = "" if frame.err_code is None else str(frame.err_code)[:_WORDS_MAX]
     words = (frame.err_msg or "")[:_WORDS_MAX]
-    ts_event = None if frame.ts is None else frame.ts * _NS_PER_MS
+    ts_event = None if frame.ts is None else frame.ts * NS_PER_MS
     return Refusal(classify(code, words), code, words, _request_id(frame.id), ts_event)
 
 
@@ -235,55 +227,55 @@ def _push_mbp(text: bytes, topic: Topic) -> Message:
     tick = frame.tick
     if tick.prev_seq >= tick.seq:
         # One that does not rise would be applied as often as it is repeated.
-        raise _Misfit(f"prevSeqNum {tick.prev_seq} is not below seqNum {tick.seq}")
-    ts = frame.ts * _NS_PER_MS
+        raise Misfit(f"prevSeqNum {tick.prev_seq} is not below seqNum {tick.seq}")
+    ts = frame.ts * NS_PER_MS
     delta = Delta(topic.symbol, topic.feed, ts, tick.seq, tick.prev_seq, tick.bids or [], tick.asks or [])
     return Data(topic, ts, [delta])
 
 
 def _push_refresh(text: bytes, topic: Topic) -> Message:
     frame = _refresh_push(text)
-    ts = frame.ts * _NS_PER_MS
-    return Data(topic, ts, [_mbp_image(frame.tick, topic, ts, "push")])
+    ts = frame.ts * NS_PER_MS
+    return Data(topic, ts, [mbp_image(frame.tick, topic, ts, "push")])
 
 
 def _push_depth(text: bytes, topic: Topic) -> Message:
     frame = _depth_push(text)
-    ts = frame.ts * _NS_PER_MS
+    ts = frame.ts * NS_PER_MS
     if frame.update:
         # Read as a whole book it would empty the one we have.
         return Unknown("changes of a depth, not a whole one", topic.text, ts)
     source: SnapshotSource = "push" if frame.status is None else "refresh"
-    return Data(topic, ts, [_depth_image(frame.tick, topic, ts, source)])
+    return Data(topic, ts, [depth_image(frame.tick, topic, ts, source)])
 
 
 def _push_bbo(text: bytes, topic: Topic) -> Message:
     frame = _bbo_push(text)
     tick = frame.tick
-    ts = frame.ts * _NS_PER_MS
-    bid, bid_size = _side(tick.bid, tick.bid_size)
-    ask, ask_size = _side(tick.ask, tick.ask_size)
-    quoted = _millis(tick.quote_time, ts)
+    ts = frame.ts * NS_PER_MS
+    bid, bid_size = side(tick.bid, tick.bid_size)
+    ask, ask_size = side(tick.ask, tick.ask_size)
+    quoted = millis(tick.quote_time, ts)
     return Data(topic, ts, [Bbo(topic.symbol, topic.feed, quoted, tick.seq, bid, bid_size, ask, ask_size)])
 
 
 def _push_trades(text: bytes, topic: Topic) -> Message:
     frame = _trade_push(text)
-    ts = frame.ts * _NS_PER_MS
+    ts = frame.ts * NS_PER_MS
     tick = frame.tick
-    return Data(topic, ts, _trades(tick.data, topic, ts if tick.ts is None else tick.ts * _NS_PER_MS))
+    return Data(topic, ts, trades(tick.data, topic, ts if tick.ts is None else tick.ts * NS_PER_MS))
 
 
 def _push_kline(text: bytes, topic: Topic) -> Message:
     frame = _kline_push(text)
-    ts = frame.ts * _NS_PER_MS
-    return Data(topic, ts, [_kline(frame.tick, topic, ts)])
+    ts = frame.ts * NS_PER_MS
+    return Data(topic, ts, [kline(frame.tick, topic, ts)])
 
 
 def _push_summary(text: bytes, topic: Topic) -> Message:
     frame = _summary_push(text)
-    ts = frame.ts * _NS_PER_MS
-    return Data(topic, ts, [_summary(frame.tick, topic, ts)])
+    ts = frame.ts * NS_PER_MS
+    return Data(topic, ts, [summary(frame.tick, topic, ts)])
 
 
 _PUSHES: Final[dict[Family, Callable[[bytes, Topic], Message]]] = {
@@ -323,28 +315,28 @@ _summary_of: Final = msgspec.json.Decoder(wire.SummaryTick).decode
 
 
 def _reply_mbp(data: Raw, topic: Topic, ts: int) -> list[Event]:
-    return [_mbp_image(_mbp_image_of(data), topic, ts, "refresh")]
+    return [mbp_image(_mbp_image_of(data), topic, ts, "refresh")]
 
 
 def _reply_depth(data: Raw, topic: Topic, ts: int) -> list[Event]:
-    return [_depth_image(_depth_image_of(data), topic, ts, "refresh")]
+    return [depth_image(_depth_image_of(data), topic, ts, "refresh")]
 
 
 def _reply_trades(data: Raw, topic: Topic, ts: int) -> list[Event]:
-    return _trades(_trades_of(data), topic, ts)
+    return trades(_trades_of(data), topic, ts)
 
 
 def _reply_klines(data: Raw, topic: Topic, ts: int) -> list[Event]:
-    return [_kline(bar, topic, ts) for bar in _klines_of(data)]
+    return [kline(bar, topic, ts) for bar in _klines_of(data)]
 
 
 def _reply_summary(data: Raw, topic: Topic, ts: int) -> list[Event]:
     tick = _summary_of(data)
-    return [_summary(tick, topic, ts or (tick.ts or 0) * _NS_PER_MS)]
+    return [summary(tick, topic, ts or (tick.ts or 0) * NS_PER_MS)]
 
 
 def _reply_unasked(data: Raw, topic: Topic, ts: int) -> list[Event]:
-    raise _Misfit(f"a reply of {topic.feed}, which has none")
+    raise Misfit(f"a reply of {topic.feed}, which has none")
 
 
 _REPLIES: Final[dict[Family, Callable[[Raw, Topic, int], list[Event]]]] = {
@@ -357,130 +349,3 @@ _REPLIES: Final[dict[Family, Callable[[Raw, Topic, int], list[Event]]]] = {
     "detail": _reply_summary,
     "ticker": _reply_summary,
 }
-
-
-# Ticks to events.
-
-
-def _sorted(levels: Levels | None, *, best_is_high: bool) -> Levels:
-    """Best price first, each price once. On a sorted list, as the venue sends it, one pass."""
-    if not levels:
-        return []
-    levels.sort(key=_price, reverse=best_is_high)
-    if len(dict(levels)) != len(levels):
-        raise _Misfit("a whole book with a price twice")
-    return levels
-
-
-def _mbp_image(image: wire.MbpImage, topic: Topic, ts: int, source: SnapshotSource) -> Snapshot:
-    bids = _sorted(image.bids, best_is_high=True)
-    asks = _sorted(image.asks, best_is_high=False)
-    return Snapshot(topic.symbol, topic.feed, ts, image.seq, bids, asks, source)
-
-
-def _depth_image(image: wire.DepthImage, topic: Topic, ts: int, source: SnapshotSource) -> Snapshot:
-    bids = _sorted(image.bids, best_is_high=True)
-    asks = _sorted(image.asks, best_is_high=False)
-    taken = ts if image.ts is None else image.ts * _NS_PER_MS
-    return Snapshot(topic.symbol, topic.feed, taken, image.version, bids, asks, source)
-
-
-def _trades(items: list[wire.TradeItem], topic: Topic, ts: int) -> list[Event]:
-    """The venue's order is kept: within a frame the newest may come first."""
-    events: list[Event] = []
-    for item in items:
-        side: TakerSide = item.direction
-        traded = ts if item.ts is None else item.ts * _NS_PER_MS
-        trade_id = _trade_id(item)
-        events.append(
-            Trade(topic.symbol, topic.feed, traded, trade_id, item.trade_id, side, item.price, item.amount)
-        )
-    return events
-
-
-def _trade_id(item: wire.TradeItem) -> str:
-    """The long id's exact digits; they are more than a float64 or int64 holds, so no number is made of them."""
-    text = bytes(item.id)
-    if len(text) > _TRADE_ID_MAX:
-        raise _Misfit("a trade's id has too many digits")
-    if text[:1].isdigit():
-        return text.decode()
-    if text.startswith(b'"') and len(text) > 2:
-        return _string(text)
-    if text not in (b"", b"null", b'""'):
-        raise _Misfit("a trade's id is neither a number nor a string")
-    if item.trade_id is None:
-        raise _Misfit("a trade without any id")
-    return str(item.trade_id)
-
-
-def _kline(bar: wire.KlineTick, topic: Topic, ts: int) -> Kline:
-    return Kline(
-        topic.symbol,
-        topic.feed,
-        ts,
-        topic.feed.removeprefix("kline."),
-        bar.id * _NS_PER_S,
-        bar.open,
-        bar.high,
-        bar.low,
-        bar.close,
-        bar.amount,
-        bar.vol,
-        bar.count,
-    )
-
-
-def _summary(tick: wire.SummaryTick, topic: Topic, ts: int) -> Ticker:
-    return Ticker(
-        topic.symbol,
-        topic.feed,
-        ts,
-        tick.open,
-        tick.high,
-        tick.low,
-        tick.close,
-        tick.amount,
-        tick.vol,
-        tick.count,
-        tick.bid,
-        tick.bid_size,
-        tick.ask,
-        tick.ask_size,
-        tick.last,
-        tick.last_size,
-    )
-
-
-_DECIMAL: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-
-
-def _side(price: float | str | None, size: float | str | None) -> tuple[float | None, float | None]:
-    """One side of a bbo; None where the venue left it out or sent it empty."""
-    price = _number(price)
-    if price == 0:
-        raise _Misfit("a price of 0")
-    return price, _number(size)
-
-
-def _number(value: float | str | None) -> float | None:
-    if not isinstance(value, str):
-        return value
-    if value == "":
-        return None
-    if _DECIMAL.fullmatch(value) is None or not math.isfinite(number := float(value)):
-        raise _Misfit(f"{value[:40]!r} is not a price or size")
-    return number
-
-
-def _millis(value: int | str | None, otherwise: int) -> int:
-    """A time in ms, perhaps quoted, as ns."""
-    if value is None or value == "":
-        return otherwise
-    if isinstance(value, str):
-        if not (value.isascii() and value.isdigit() and len(value) <= 19):
-            raise _Misfit(f"{value[:40]!r} is not a time")
-        value = int(value)
-    if value > _INT64_MAX // _NS_PER_MS:
-        raise _Misfit(f"the time {value} is out of range")
-    return value * _NS_PER_MS
