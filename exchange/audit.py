@@ -11,24 +11,29 @@ Four questions, each with a count, so that "0 wrong" of 0 compared cannot hide:
 from __future__ import annotations
 
 import bisect
-import heapq
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import Delta, Levels
+from bookreel.exchange.account import (
+    HARMLESS,
+    NEVER,
+    RECORDER_FAULTS,
+    SLACK_NS,
+    Account,
+    Stream,
+    inflicted,
+    read_account,
+)
 from bookreel.replay import Archive
 
 __all__ = ["Audit", "audit"]
-
-SLACK_NS: Final = 1_000_000_000
-"""The exchange stamps when it sends, the recorder when it receives: a frame may wait that long in between."""
 
 KNOWABLE_NS: Final = {
     "silence": 8_000_000_000,
@@ -41,12 +46,6 @@ the end may be known or not; what it withheld is not counted against the archive
 
 AS_OF_SAMPLES: Final = 200
 """Books asked for by instant, unless told otherwise; all are compared by sequence number."""
-
-STREAM_FAULTS: Final = frozenset({"lost_delta", "reorder", "broken_gzip", "broken_json", "silence", "shed"})
-CONNECTION_FAULTS: Final = frozenset({"disconnect", "half_open", "net_reset", "net_half_open"})
-RECORDER_FAULTS: Final = frozenset({"crash", "power_loss"})
-"""These cost a stream, all streams of a connection, or all streams there are, a hole. Whoever makes the recorder or
-the network fail writes that into the truth like the exchange its own faults."""
 
 SELF_EXPLAINED: Final = frozenset({"misaligned", "crash_tail", "shed", "disk_full", "corrupt", "operator"})
 """Causes that lie not with the exchange: a snapshot that could not be joined although nothing is missing (honest ones
@@ -68,22 +67,8 @@ LAST_WORDS: Final = frozenset({"lost_delta", "reorder"})
 """Faults of one frame that are a silence until the next one comes: the answer to a question is newer than all that
 was pushed. They may cost the neighbours on the socket what a silence may, for as long as one needs to be known."""
 
-# A "clock" line is no fault but says by how much (``seq``, ns) the recorder's clock is ahead from record ``prev_seq``
-# on.
-
-HARMLESS: Final = {
-    "unanswered": frozenset({"half_open", "silence"}),
-    "net_slow": frozenset({"half_open", "silence", "disconnect", "operator"}),
-    "stop": frozenset({"operator"}),
-    "disk_full": frozenset({"disk_full", "shed"}),
-}
-"""What costs nothing by itself, yet may lead to holes of these causes on its connection, or on all."""
-
 PATIENCE_NS: Final = 10_000_000_000
 """What came too late or not at all is noticed, and given up, within this time."""
-
-Stream: TypeAlias = tuple[str, str]
-"""(symbol, feed)"""
 
 _SNAPSHOTS: Final = """
 SELECT epoch, seq, bids, asks, epoch_ns(ts_recv) FROM book_snapshots
@@ -112,7 +97,6 @@ _LAST: Final = """
 SELECT pos, epoch_ns(ts_recv) FROM (FROM frames SELECT pos, ts_recv UNION ALL FROM sessions SELECT pos, ts_recv)
 ORDER BY pos DESC LIMIT 1
 """
-_NEVER: Final = 1 << 62
 _TRADES: Final = "SELECT trade_seq, side, price, size FROM trades WHERE symbol = ?"
 
 
@@ -160,75 +144,6 @@ class _Hole(msgspec.Struct):
         return self.start <= max(t, late) + SLACK_NS and (self.end is None or t - SLACK_NS <= self.end)
 
 
-class _Clock:
-    """The recorder's wall clock against true time: by how much it was ahead, from which record and instant on.
-
-    Where the truth tells nothing of it, it was right.
-    """
-
-    def __init__(self) -> None:
-        self._steps: list[tuple[int, int, int]] = []
-
-    @property
-    def told(self) -> bool:
-        """Whether the truth tells of it."""
-        return bool(self._steps)
-
-    def set(self, pos: int, t: int, ahead: int) -> None:
-        """From record ``pos``, and true time ``t``, on. Positions may be given out twice: the later one counts."""
-        while self._steps and self._steps[-1][0] >= pos:
-            self._steps.pop()
-        self._steps.append((pos, t, ahead))
-
-    def true(self, wall: int, pos: int) -> int:
-        """The true time of record ``pos``, received at ``wall``."""
-        return wall - next((ahead for first, _, ahead in reversed(self._steps) if first <= pos), 0)
-
-    def earlier(self, wall: int, pos: int) -> int:
-        """The true time of a record before ``pos``, received at ``wall``; the earliest where the clock showed that
-        more than once.
-        """
-        found, ended = self.true(wall, pos), _NEVER
-        for first, t, ahead in reversed(self._steps):
-            if first <= pos and t - SLACK_NS <= wall - ahead <= ended + SLACK_NS:
-                found = wall - ahead
-            ended = t
-        return found
-
-    def unique(self, wall: int) -> bool:
-        """Whether the clock was never set back over this reading: else it is not one instant."""
-        return not any(
-            t + after - SLACK_NS <= wall <= t + before + SLACK_NS
-            for (_, _, before), (_, t, after) in pairwise(self._steps)
-        )
-
-
-class _Truth(msgspec.Struct):
-    """A truth file, sorted out."""
-
-    books: dict[Stream, list[dict[str, Any]]]
-    trades: dict[str, dict[int, dict[str, Any]]]
-    faults: list[dict[str, Any]]
-    subscriptions: list[dict[str, Any]]
-    stalls: list[tuple[int, int]]
-    """When the disk kept nothing, and until when at the latest."""
-    slow: list[tuple[int, int]]
-    """When connections were slow, and when the last late message had come."""
-    clock: _Clock
-    ended: int | None
-    """When the recorder ended for good, where that is told."""
-    of_recorder: bool
-    """Whether it tells what happened to the recorder."""
-
-    def kept(self, t: int) -> int:
-        """Until when at least all was on the disk that a loss of power at ``t`` finds."""
-        return min((since for since, until in self.stalls if since <= t <= until + SLACK_NS), default=t)
-
-    def late(self, t: int) -> int:
-        """When at the latest what was sent at ``t`` came."""
-        return max((until for since, until in self.slow if since <= t <= until), default=t)
-
-
 def audit(
     archive: Path, truth: Path, *, seed: int = 1, merged: bool = False, samples: int = AS_OF_SAMPLES
 ) -> Audit:
@@ -237,7 +152,7 @@ def audit(
     :class:`Archive` raises for an unreadable one.
     """
     result = Audit()
-    told = _read(truth)
+    told = read_account(truth)
     with Archive(archive) as opened:
         symbols = [symbol for symbol in opened.symbols() if symbol]
         holes = defaultdict(list)
@@ -257,7 +172,7 @@ def audit(
     return result
 
 
-def _coverage(archive: Archive, symbols: list[str], truth: _Truth) -> dict[Stream, tuple[int, int]]:
+def _coverage(archive: Archive, symbols: list[str], truth: Account) -> dict[Stream, tuple[int, int]]:
     """From when until when, in true time, each stream was recorded, holes included."""
     covered: dict[Stream, tuple[int, int]] = {}
     last = [truth.clock.true(wall, pos) for pos, wall in archive.sql(_LAST).fetchall()]
@@ -273,43 +188,12 @@ def _coverage(archive: Archive, symbols: list[str], truth: _Truth) -> dict[Strea
     return covered
 
 
-def _read(path: Path) -> _Truth:
-    truth = _Truth(defaultdict(list), defaultdict(dict), [], [], [], [], _Clock(), None, of_recorder=False)
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
-    with path.open("rb") as file:
-        for order, text in enumerate(file):
-            line = decode(text)
-            line["order"] = order
-            match line["type"]:
-                case "book":
-                    truth.books[line["symbol"], line["feed"]].append(line)
-                case "trade":
-                    truth.trades[line["symbol"]][line["trade_seq"]] = line
-                case "fault":
-                    kind = line["kind"]
-                    if kind == "clock":
-                        truth.clock.set(line["prev_seq"], line["t"], line["seq"])
-                        continue
-                    if kind in RECORDER_FAULTS or kind == "stop":
-                        truth.ended, truth.of_recorder = line["t"], True
-                    if kind == "disk_slow":
-                        truth.stalls.append((line["t"], line["until"]))
-                    if kind == "net_slow":
-                        truth.slow.append((line["t"], line["until"]))
-                    truth.faults.append(line)
-                case "sub" | "unsub" | "connect" | "close":
-                    if line["type"] == "sub":
-                        truth.ended = None
-                    truth.subscriptions.append(line)
-    return truth
-
-
 def _levels(pairs: Iterable[Any]) -> Levels:
     return [(float(price), float(size)) for price, size in pairs]
 
 
 def _books(
-    archive: Archive, stream: Stream, truth: _Truth, result: Audit
+    archive: Archive, stream: Stream, truth: Account, result: Audit
 ) -> Iterator[tuple[Stream, int, Any]]:
     """Compare each true book by sequence number; yield (stream, an instant when it was the book, the truth)."""
     lines = sorted(truth.books[stream], key=lambda line: line["seq"])
@@ -377,52 +261,15 @@ def _as_of(archive: Archive, sample: list[tuple[Stream, int, Any]], result: Audi
             result.problems.append(f"book({symbol!r}, at={instant}, feed={feed!r}) is {told}")
 
 
-def _inflicted(truth: _Truth) -> Iterator[tuple[Stream, dict[str, Any], list[Stream]]]:
-    """Each (stream, fault, all streams on that socket then) of the faults that cost a stream something."""
-    topics: dict[int, set[str]] = defaultdict(set)
-    lasting: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for event in heapq.merge(truth.subscriptions, truth.faults, key=lambda line: line["order"]):
-        conn: int = event["conn"]
-        match event["type"]:
-            case "sub":
-                if event["topic"] not in topics[conn]:
-                    # What is harmless does not count twice, so it may be told of each stream that it met.
-                    for fault in lasting[conn] + lasting[0]:
-                        if event["t"] <= fault["until"]:
-                            yield _stream(event["topic"]), fault, []
-                topics[conn].add(event["topic"])
-            case "unsub":
-                topics[conn].discard(event["topic"])
-            case "close":
-                topics.pop(conn, None)
-            case "fault":
-                kind = event["kind"]
-                # Connection 0: it concerns them all.
-                on = sorted(set().union(*topics.values()) if conn == 0 else topics[conn])
-                if kind in STREAM_FAULTS:
-                    yield _stream(event["topic"]), event, [_stream(topic) for topic in on]
-                    continue
-                if kind in HARMLESS and "until" in event:
-                    lasting[conn].append(event)
-                if kind in CONNECTION_FAULTS or kind in RECORDER_FAULTS or kind in HARMLESS:
-                    for topic in on:
-                        yield _stream(topic), event, []
-
-
-def _stream(topic: str) -> Stream:
-    _, symbol, feed = topic.split(".", 2)
-    return symbol, feed
-
-
 def _gaps(
-    truth: _Truth,
+    truth: Account,
     holes: dict[Stream, list[_Hole]],
     covered: dict[Stream, tuple[int, int]],
     result: Audit,
     merged: bool,
 ) -> None:
     result.faults = dict(Counter(fault["kind"] for fault in truth.faults))
-    for stream, fault, others in _inflicted(truth):
+    for stream, fault, others in inflicted(truth):
         t, kind = fault["t"], fault["kind"]
         late = truth.late(t)
         shared = SHARED_HOLES.get(kind, frozenset())
@@ -479,7 +326,7 @@ class _Spans:
         self._starts: list[int] = []
         self._ends: list[int] = []
         for hole in sorted(holes, key=lambda hole: hole.start):
-            low, high = hole.start - SLACK_NS, _NEVER if hole.end is None else hole.end + SLACK_NS
+            low, high = hole.start - SLACK_NS, NEVER if hole.end is None else hole.end + SLACK_NS
             if self._ends and low <= self._ends[-1]:
                 self._ends[-1] = max(self._ends[-1], high)
             else:
@@ -495,7 +342,7 @@ class _Spans:
 def _trades(
     archive: Archive,
     symbol: str,
-    truth: _Truth,
+    truth: Account,
     holes: dict[Stream, list[_Hole]],
     covered: dict[Stream, tuple[int, int]],
     result: Audit,

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from bookreel.exchange import audit
+from bookreel.exchange.account import read_account
 from bookreel.exchange.audit import Audit
 
 S = 1_000_000_000
@@ -27,7 +28,7 @@ def judged(tmp_path: Path, lines: list[dict[str, Any]], cause: str, start_s: flo
     start = round(start_s * S)
     holes = defaultdict(list, {BOOK: [audit._Hole(BOOK, cause, start, start + 2 * S)]})
     result = Audit()
-    audit._gaps(audit._read(path), holes, {BOOK: (0, 1000 * S)}, result, merged=False)
+    audit._gaps(read_account(path), holes, {BOOK: (0, 1000 * S)}, result, merged=False)
     return result
 
 
