@@ -12,7 +12,7 @@ import msgspec
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import Snapshot
 from bookreel.book.sync import Stamped
-from bookreel.storage.streams import Stream
+from bookreel.storage.stream import Stream
 
 __all__ = ["Begin", "BookLine", "Lost", "copied"]
 

@@ -31,12 +31,14 @@ from bookreel.storage.book_line import BookLine
 from bookreel.storage.lines import Line, LineState
 from bookreel.storage.merge_chain import Chain
 from bookreel.storage.merge_gaps import Life, common_gaps
-from bookreel.storage.normalize import BLOCK_RECORDS, TRADES_SEEN, Normalizer, Recent
+from bookreel.storage.normalize import BLOCK_RECORDS, Normalizer
 from bookreel.storage.plain_lines import PlainLines, Row
+from bookreel.storage.recent import TRADES_SEEN, Recent
 from bookreel.storage.record import Kind, Record
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
-from bookreel.storage.streams import Stream, Streams, StreamState
+from bookreel.storage.stream import Stream, StreamState
+from bookreel.storage.streams import Streams
 from bookreel.storage.turns import Step, Turns, turns_of
 from bookreel.venues.message import Reply, Venue
 

@@ -10,23 +10,27 @@ chain of a sequenced book; :mod:`bookreel.storage.columns` holds the rows; here 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pyarrow as pa
 
-from bookreel.book.model import CAUSES, Bbo, Cause, Delta, Event, Gap, Snapshot, Trade
+from bookreel.book.model import Bbo, Delta, Event, Gap, Snapshot, Trade
 from bookreel.book.sync import Outcome
-from bookreel.storage.errors import StorageError
-from bookreel.storage.lines import Line, LineState
+from bookreel.storage.checkpoint import STATE_VERSION, Checkpoint, decode_checkpoint
+from bookreel.storage.dates import DAY_NS
+from bookreel.storage.lines import Line
+from bookreel.storage.recent import Recent
 from bookreel.storage.record import Direction, Kind, Record, decode_event
+from bookreel.storage.recorder_events import is_of_opening, tell
 from bookreel.storage.rows import FrameFacts, RowWriter
 from bookreel.storage.segment import Damage
-from bookreel.storage.shedding import SHED_CAUSES, seq_of
-from bookreel.storage.streams import STREAMS_MAX, Run, Stream, Streams, StreamState
+from bookreel.storage.shedding import seq_of
+from bookreel.storage.stream import Stream
+from bookreel.storage.streams import STREAMS_MAX, Run, Streams
 from bookreel.storage.turns import Step, Turns
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
@@ -41,82 +45,19 @@ from bookreel.venues.message import (
     Venue,
 )
 
-__all__ = ["BLOCK_RECORDS", "KEYFRAME_NS", "TRADES_SEEN", "BadState", "Normalizer", "Recent"]
+__all__ = ["BLOCK_RECORDS", "KEYFRAME_NS", "Normalizer"]
 
 KEYFRAME_NS: Final = 60_000_000_000
 """How long (ns of receive time) a book's deltas go on before the whole book is written again."""
 
-TRADES_SEEN: Final = 2048
-"""Trade ids remembered for each symbol; the venue repeats only its last message, or 300 trades on request."""
-
 BLOCK_RECORDS: Final = 4096
 """Records after which collected rows become Arrow: Python values of so few stay in the processor's cache."""
-
-STATE_VERSION: Final = 1
-
-_DAY_NS: Final = 86_400_000_000_000
 
 # Members that each frame needs: to look one up in its class takes long (Python 3.11).
 _APPLIED: Final = Outcome.APPLIED
 _IN: Final = Direction.IN
 _COMPRESSED: Final = Kind.COMPRESSED
 _TEXT: Final = Kind.TEXT
-
-
-class BadState(StorageError):
-    """A checkpoint cannot be used."""
-
-    exit_code = 3
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"the sealer's checkpoint cannot be used: {reason}; seal without it to go on")
-
-
-class _State(msgspec.Struct):
-    """A checkpoint. ``instruments``: digest of the raw object and UTC day of the last row, by symbol. ``clocked``: it
-    knows where the clock was set back.
-    """
-
-    version: int
-    venue: str
-    last_pos: int
-    last_ts: int
-    damaged: bool
-    forgotten: int | None
-    lines: list[LineState]
-    streams: list[StreamState]
-    trades: dict[str, list[int | str]]
-    instruments: dict[str, tuple[bytes, int]]
-    now: int = 0
-    mono: int = 0
-    ended: int = 0
-    before: Turns | None = None
-    clocked: bool = False
-
-
-class Recent:
-    """The newest ids of one symbol's trades, at most ``limit``."""
-
-    __slots__ = ("_known", "_limit", "_order")
-
-    def __init__(self, ids: Collection[int | str] = (), *, limit: int = TRADES_SEEN) -> None:
-        self._limit = limit
-        self._order = deque(ids)
-        self._known = set(ids)
-
-    def add(self, id_: int | str) -> bool:
-        """Whether ``id_`` is new."""
-        if id_ in self._known:
-            return False
-        self._known.add(id_)
-        self._order.append(id_)
-        if len(self._order) > self._limit:
-            self._known.discard(self._order.popleft())
-        return True
-
-    def ids(self) -> list[int | str]:
-        return list(self._order)
 
 
 class Normalizer:
@@ -207,7 +148,7 @@ class Normalizer:
         """A checkpoint: everything but the rows not yet taken. Equal for equal records."""
         lines, streams = self._streams.checkpoint()
         return msgspec.msgpack.encode(
-            _State(
+            Checkpoint(
                 version=STATE_VERSION,
                 venue=self._venue.name,
                 last_pos=self._last_pos,
@@ -239,14 +180,7 @@ class Normalizer:
         """Go on from a checkpoint. ``turns`` is asked for those of what was sealed, should the checkpoint be so old
         that it knows of none. Raises :class:`BadState`.
         """
-        try:
-            saved = msgspec.msgpack.decode(state, type=_State)
-        except msgspec.MsgspecError as error:
-            raise BadState(str(error)) from error
-        if saved.version != STATE_VERSION:
-            raise BadState(f"it is of version {saved.version}, this is version {STATE_VERSION}")
-        if saved.venue != venue.name:
-            raise BadState(f"it is of venue {saved.venue!r}, not {venue.name!r}")
+        saved = decode_checkpoint(state, venue.name)
         self = cls(venue, tables=tables, symbols=symbols)
         self._last_pos = saved.last_pos
         self._last_ts = saved.last_ts
@@ -270,7 +204,7 @@ class Normalizer:
         if record.pos != self._last_pos + 1:
             if record.kind is Kind.EVENT:
                 facts = decode_event(record.payload)
-                if _is_of_opening(facts):
+                if is_of_opening(facts):
                     return
                 if facts["event"] == "start":
                     self._damaged = False
@@ -478,44 +412,12 @@ class Normalizer:
         """An event of the recorder itself."""
         self.counts["events"] += 1
         facts = decode_event(record.payload)
-        of_opening = _is_of_opening(facts)
+        of_opening = is_of_opening(facts)
         name = facts.pop("event")
-        if name == "start":
-            self._streams.crashed()
-        elif name == "stop":
-            self._streams.stopped()
-        elif name == "connect":
-            self._streams.connected(record.conn, record.epoch, record.ts_recv)
-        elif name == "disconnect":
-            cause = facts.get("cause")
-            self._streams.disconnected(record.conn, cause if cause in CAUSES else "disconnect")
-        elif name == "silence":
-            renewed = facts.get("renewed") is True
-            self._streams.silent(record.conn, facts.get("topics", ()), _since(facts), renewed=renewed)
-        elif name == "quiet":
-            for text in facts.get("topics", ()):
-                self._streams.quiet(record.conn, text, facts.get("until", record.ts_recv))
-        elif name == "shedding":
-            self._streams.shedding(facts.get("topic"), _shed_cause(facts), record.ts_recv)
-        elif name == "shed":
-            self._shed(facts, record)
-        elif name == "disk_full" and facts.get("lost"):
-            self._streams.crashed("disk_full")
+        tell(self._streams, name, facts, record, self._last_ts)
         if not of_opening:
             self._last_ts = record.ts_recv
         self._rows.session(record, name, msgspec.json.encode(facts))
-
-    def _shed(self, facts: dict[str, Any], record: Record) -> None:
-        """Memory was short, and is no more."""
-        runs = facts.get("streams")
-        if runs is None:
-            # Written before the event named streams, or of a venue that is not known.
-            self._streams.damaged("shed", self._last_ts)
-            return
-        for run in runs:
-            self._streams.shed(run["topic"], run["records"])
-        if facts.get("others"):
-            self._streams.shed_others(_shed_cause(facts), record.ts_recv)
 
     def _reference(self, record: Record) -> None:
         """The venue's reference data: a row for each symbol that changed, and for all once a UTC day."""
@@ -526,7 +428,7 @@ class Normalizer:
         except DecodeError:
             self.counts["decode_errors"] += 1
             return
-        day = record.ts_recv // _DAY_NS
+        day = record.ts_recv // DAY_NS
         for item in instruments:
             mark = blake2b(item.raw.encode(), digest_size=16).digest(), day
             if self._instruments.get(item.symbol) == mark:
@@ -554,19 +456,3 @@ def _first_seq(events: list[Event]) -> int | None:
 def _trade_seq(event: Event) -> int:
     """What trades of one frame are sorted by; those without a number keep their order."""
     return event.trade_seq or 0 if isinstance(event, Trade) else 0
-
-
-def _is_of_opening(facts: dict[str, Any]) -> bool:
-    """Whether an event is about the run before: the next one writes it, ahead of its own ``start``."""
-    return facts["event"] == "recovery" or (facts["event"] == "disk_full" and "lost" in facts)
-
-
-def _shed_cause(facts: dict[str, Any]) -> Cause:
-    cause = facts.get("cause")
-    return cause if cause in SHED_CAUSES else "shed"
-
-
-def _since(facts: dict[str, Any]) -> int | None:
-    """Until when what an event speaks of was good (ns), where it says so."""
-    since = facts.get("since")
-    return since if isinstance(since, int) else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bookreel.book.model import Gap
-from bookreel.storage.streams import Stream
+from bookreel.storage.stream import Stream
 
 __all__ = ["PlainLines", "Row"]
 

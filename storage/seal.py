@@ -35,6 +35,7 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from bookreel import venues
+from bookreel.storage.checkpoint import BadState
 from bookreel.storage.continuity import hole_before, of_entry
 from bookreel.storage.digests import footer_bytes
 from bookreel.storage.disk import Disk, OsDisk, is_full, write_whole
@@ -42,7 +43,7 @@ from bookreel.storage.errors import CorruptFile, StorageError
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import Layout, read_meta
 from bookreel.storage.manifest import MANIFEST_FORMAT, FileEntry, Manifest, SegmentEntry, encode_entry
-from bookreel.storage.normalize import BadState, Normalizer
+from bookreel.storage.normalize import Normalizer
 from bookreel.storage.parquet import parts
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 from bookreel.storage.steps import sealed_turns, unknown_turns

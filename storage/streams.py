@@ -45,20 +45,20 @@ hole of a stream that is being shed: only ``shed`` does, with the next message. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from bookreel.book.model import Cause, Gap
-from bookreel.book.sync import BookSync, OpenGap, Outcome, SyncState
-from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, LineState, Pace
+from bookreel.book.sync import OpenGap, Outcome
+from bookreel.storage.lines import Line, LineState
 from bookreel.storage.shedding import SHED_CAUSES
+from bookreel.storage.stream import Stream, StreamState
 from bookreel.storage.turns import Span, Step, Turn, Turns, overlaps
 from bookreel.venues.message import Topic
 
-__all__ = ["STREAMS_MAX", "Run", "Stream", "StreamState", "Streams"]
+__all__ = ["STREAMS_MAX", "Run", "Streams"]
 
 
 STREAMS_MAX: Final = 65_536
@@ -80,108 +80,6 @@ class Run(msgspec.Struct, frozen=True):
     end: int | None
     turns: tuple[Turn, ...] = ()
     doubts: tuple[Span, ...] = ()
-
-
-class StreamState(msgspec.Struct):
-    """A :class:`Stream` for a checkpoint."""
-
-    topic: Topic
-    conn: str | None
-    line: str
-    ended: bool
-    run: int | None
-    first: int | None
-    since: int
-    pace: Pace
-    acked_ts: int
-    last_seq: int | None
-    keyframe_ts: int
-    gap: OpenGap | None
-    suspicion: tuple[Cause, int] | None
-    sync: SyncState | None
-    shed: bool = False
-    renewed: bool = False
-    lost: int | None = 0
-    digest: bytes = b""
-    turns: Turns = msgspec.field(default_factory=Turns)
-
-
-class Stream:
-    """One (symbol, feed). ``line`` is None while it is not subscribed; ``sync`` is None for a plain one."""
-
-    __slots__ = (
-        "acked_ts",
-        "conn",
-        "digest",
-        "ended",
-        "first",
-        "gap",
-        "keyframe_ts",
-        "last_seq",
-        "line",
-        "lost",
-        "pace",
-        "renewed",
-        "run",
-        "shed",
-        "since",
-        "suspicion",
-        "sync",
-        "topic",
-        "turns",
-        "wanted",
-    )
-
-    def __init__(self, topic: Topic, *, wanted: bool = True) -> None:
-        self.topic = topic
-        self.wanted = wanted
-        self.sync = BookSync(topic.symbol, topic.feed) if topic.coverage == "sequenced" else None
-        self.line: Line | None = None
-        self.conn = ""
-        self.ended = False
-        self.run: int | None = None
-        self.first: int | None = None
-        self.since = 0
-        self.pace = Pace()
-        # When a subscription was last acknowledged, until the next message.
-        self.acked_ts = 0
-        self.last_seq: int | None = None
-        self.keyframe_ts = 0
-        # A plain stream's hole; of a sequenced one only a hole from before its first run.
-        self.gap: OpenGap | None = None
-        # Of a sequenced stream: why it may have missed something, and the last instant known good then.
-        self.suspicion: tuple[Cause, int] | None = None
-        # Whether its frames are being shed.
-        self.shed = False
-        # Whether it was dead and is being subscribed anew, the acknowledgement of which is awaited.
-        self.renewed = False
-        # Of a hole that is open or suspected, frames known to be lost; None: there may be more.
-        self.lost: int | None = 0
-        # Of a plain stream: its last message in this run.
-        self.digest = b""
-        self.turns = Turns()
-
-    def spoke(self, ts_recv: int) -> bool:
-        """A message came. False if it may be the last one again, with which the venue answers a subscription: that is
-        no sign of life. The hot path.
-        """
-        acked_ts = self.acked_ts
-        if acked_ts:
-            self.acked_ts = 0
-            if ts_recv - acked_ts < PAUSE_FLOOR_NS:
-                return False
-        self.pace.spoke(ts_recv)
-        return True
-
-    def repeats(self, text: bytes) -> bool:
-        """Whether a plain stream's message is the one before it in this run, which it replaces."""
-        before, self.digest = self.digest, blake2b(text, digest_size=16).digest()
-        return self.digest == before
-
-    @property
-    def hole(self) -> OpenGap | None:
-        """What is missing now, also where the stream has ended."""
-        return self.sync.gap if self.sync is not None and self.sync.gap is not None else self.gap
 
 
 class Streams:
@@ -244,7 +142,7 @@ class Streams:
             stream.renewed = stream.renewed and stream.conn != conn
         for stream in self._on(line):
             pace = stream.pace
-            self._leave(stream, cause, pace.good_until(line.last_ts) if cause == "operator" else pace.last_ts)
+            stream.leave(cause, pace.good_until(line.last_ts) if cause == "operator" else pace.last_ts)
 
     def stopped(self) -> None:
         """The recorder stopped in order."""
@@ -256,7 +154,7 @@ class Streams:
         for stream in self._streams.values():
             stream.shed = stream.renewed = False
             if stream.line is not None:
-                self._leave(stream, cause, stream.pace.last_ts)
+                stream.leave(cause, stream.pace.last_ts)
             stream.turns.end(self.now)
         self._lines.clear()
         self.ended = self.now or self.ended
@@ -290,7 +188,7 @@ class Streams:
         elif stream.line is not line:
             # The subscription moves. A plain stream was whole until now; a chain may differ between connections.
             if stream.sync is not None:
-                self._leave(stream, "operator", stream.line.last_ts)
+                stream.leave("operator", stream.line.last_ts)
             self._begin(stream, line, pos, ts_recv, None)
         elif stream.gap is not None and stream.sync is None:
             self._begin(stream, line, pos, ts_recv, None)
@@ -299,7 +197,7 @@ class Streams:
         """The venue acknowledged the end of a subscription."""
         stream = self.find(topic)
         if stream.line is line:
-            self._leave(stream, "operator", ts_recv)
+            stream.leave("operator", ts_recv)
 
     def silent(
         self, conn: str, texts: Iterable[str], since: int | None = None, *, renewed: bool = False
@@ -316,7 +214,7 @@ class Streams:
                     stream.renewed = True
                     line.forget(stream.topic)
                 # The smaller instant need not be the earlier one: the clock may have been set back in between.
-                self._leave(stream, "silence", stream.pace.last_ts if since is None else since)
+                stream.leave("silence", stream.pace.last_ts if since is None else since)
                 hole = stream.gap
                 if hole is None or hole.cause != "decode_error" or since is None:
                     continue
@@ -347,12 +245,12 @@ class Streams:
         named = None if topic is None else self._streams.get((topic.symbol, topic.feed))
         for stream in self._on(line) if topic is None else [] if named is None else [named]:
             if stream.line is line:
-                self._doubt(stream, "decode_error", line.good_ts, ts_recv)
+                stream.doubt("decode_error", line.good_ts, ts_recv)
 
     def damaged(self, cause: Cause, ts_good: int) -> None:
         """Records after the one of ``ts_good`` are lost, of whichever stream."""
         for stream in self._covered():
-            self._doubt(stream, cause, ts_good, ts_good)
+            stream.doubt(cause, ts_good, ts_good)
 
     # Shedding
 
@@ -360,9 +258,9 @@ class Streams:
         """Frames of the stream of this topic text are given up from ``ts_recv`` (ns) on; None: of whichever."""
         for stream in self._covered():
             if text is None:
-                self._doubt(stream, cause, stream.pace.last_ts, ts_recv)
+                stream.doubt(cause, stream.pace.last_ts, ts_recv)
             elif stream.topic.text == text:
-                self._give_up(stream, cause)
+                stream.give_up(cause)
             else:
                 continue
             stream.shed = True
@@ -380,7 +278,7 @@ class Streams:
         """That is over at ``ts_recv`` (ns), and what was given up belonged to no stream: it may have told of any."""
         for stream in self._streams.values():
             if stream.line is not None:
-                self._doubt(stream, cause, stream.pace.last_ts, ts_recv)
+                stream.doubt(cause, stream.pace.last_ts, ts_recv)
             stream.shed = False
             stream.lost = None
 
@@ -389,7 +287,7 @@ class Streams:
         missing from then on.
         """
         if stream.gap is None and stream.line is not None:
-            self._open(stream, cause, ts_recv)
+            stream.open_gap(cause, ts_recv)
 
     # Books
 
@@ -456,30 +354,7 @@ class Streams:
             )
             for line in self._lines.values()
         ]
-        streams = [
-            StreamState(
-                topic=stream.topic,
-                conn=None if stream.line is None else stream.line.conn,
-                line=stream.conn,
-                ended=stream.ended,
-                run=stream.run,
-                first=stream.first,
-                since=stream.since,
-                pace=stream.pace,
-                acked_ts=stream.acked_ts,
-                digest=stream.digest,
-                turns=stream.turns,
-                last_seq=stream.last_seq,
-                keyframe_ts=stream.keyframe_ts,
-                gap=stream.gap,
-                suspicion=stream.suspicion,
-                shed=stream.shed,
-                renewed=stream.renewed,
-                lost=stream.lost,
-                sync=None if stream.sync is None else stream.sync.checkpoint(),
-            )
-            for stream in self._streams.values()
-        ]
+        streams = [stream.state() for stream in self._streams.values()]
         return lines, streams
 
     def restore(self, lines: Iterable[LineState], streams: Iterable[StreamState]) -> None:
@@ -490,25 +365,7 @@ class Streams:
             line.requests = dict(saved.requests)
         for kept in streams:
             stream = self.find(kept.topic)
-            stream.line = None if kept.conn is None else self._lines[kept.conn]
-            stream.conn = kept.line
-            stream.ended = kept.ended
-            stream.run = kept.run
-            stream.first = kept.first
-            stream.since = kept.since
-            stream.pace = kept.pace
-            stream.acked_ts = kept.acked_ts
-            stream.digest = kept.digest
-            stream.turns = kept.turns
-            stream.last_seq = kept.last_seq
-            stream.keyframe_ts = kept.keyframe_ts
-            stream.gap = kept.gap
-            stream.suspicion = kept.suspicion
-            stream.shed = kept.shed
-            stream.renewed = kept.renewed
-            stream.lost = kept.lost
-            if kept.sync is not None:
-                stream.sync = BookSync.restore(kept.sync)
+            stream.resume(kept, None if kept.conn is None else self._lines[kept.conn])
 
     def turned(self, turns: Turns) -> None:
         """The checkpoint is of a version that knew nothing of turns: those of the journal are each stream's."""
@@ -558,48 +415,6 @@ class Streams:
         if stream.first is None or ts_recv < stream.first:
             stream.first = ts_recv
         stream.turns.begin(pos, ts_recv)
-
-    def _leave(self, stream: Stream, cause: Cause, ts_good: int) -> None:
-        """The stream is on no line any more and was good until ``ts_good``."""
-        stream.line = None
-        if stream.suspicion is not None:
-            cause, ts_good = stream.suspicion
-            stream.suspicion = None
-        stream.lost = None
-        whole = stream.hole is None
-        if stream.sync is not None:
-            stream.sync.lost(cause, ts_good)
-        elif whole:
-            self._open(stream, cause, ts_good)
-        stream.ended = whole and cause == "operator" and stream.hole is not None
-        if stream.ended and stream.hole is not None:
-            stream.turns.end(stream.hole.start)
-
-    def _give_up(self, stream: Stream, cause: Cause) -> None:
-        """What comes next of the stream is known to be missing."""
-        if stream.sync is None:
-            if stream.gap is None:
-                self._open(stream, cause, stream.pace.last_ts)
-            return
-        if stream.suspicion is not None:
-            cause = stream.suspicion[0]
-            stream.suspicion = None
-            stream.lost = None
-        stream.sync.lost(cause, stream.sync.last_ts)
-
-    def _doubt(self, stream: Stream, cause: Cause, ts_good: int, ts_recv: int) -> None:
-        """The stream may have missed something after ``ts_good``."""
-        if cause not in SHED_CAUSES:
-            stream.lost = None
-        if stream.sync is None:
-            if stream.gap is None:
-                self._open(stream, cause, ts_good)
-        elif stream.sync.valid and stream.suspicion is None:
-            stream.suspicion = (cause, ts_good)
-            stream.sync.suspect(cause, max(ts_recv, stream.sync.last_ts))
-
-    def _open(self, stream: Stream, cause: Cause, ts_good: int) -> None:
-        stream.gap = OpenGap(stream.conn, stream.run, cause, stream.last_seq, None, ts_good)
 
     def _close(self, stream: Stream, pos: int, ts_recv: int, seq: int | None) -> None:
         assert stream.gap is not None, "only an open hole can end"

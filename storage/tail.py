@@ -21,6 +21,7 @@ import msgspec
 import pyarrow as pa
 
 from bookreel import venues
+from bookreel.storage.checkpoint import BadState
 from bookreel.storage.contents import Contents, Stream, gap_rows, sealed_streams
 from bookreel.storage.continuity import Stretch, hole_before, of_entry, reach
 from bookreel.storage.disk import OsDisk
@@ -28,7 +29,7 @@ from bookreel.storage.errors import FileGone, Unsettled
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest, SegmentEntry
-from bookreel.storage.normalize import BadState, Normalizer
+from bookreel.storage.normalize import Normalizer
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 from bookreel.storage.steps import sealed_turns

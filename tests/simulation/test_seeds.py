@@ -11,7 +11,8 @@ import pytest
 
 from bookreel.book.model import Delta, Gap
 from bookreel.book.sync import BookSync, Outcome
-from bookreel.storage.normalize import Normalizer, Recent
+from bookreel.storage.normalize import Normalizer
+from bookreel.storage.recent import Recent
 from bookreel.storage.segment_writer import SegmentWriter
 from tests.simulation.seeds import Result, run_seed, short, watch
 from tests.simulation.world import Scenario

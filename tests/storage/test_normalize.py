@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bookreel.storage.normalize import KEYFRAME_NS, BadState, Normalizer
+from bookreel.storage.checkpoint import BadState
+from bookreel.storage.normalize import KEYFRAME_NS, Normalizer
 from bookreel.storage.record import Direction, Kind, Record, encode_event
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage

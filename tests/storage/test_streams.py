@@ -7,7 +7,8 @@ import pytest
 from bookreel.book.model import Delta, Gap, Snapshot
 from bookreel.book.sync import Outcome
 from bookreel.storage.lines import PAUSE_FLOOR_NS, Line
-from bookreel.storage.streams import Stream, Streams
+from bookreel.storage.stream import Stream
+from bookreel.storage.streams import Streams
 from bookreel.venues.message import Coverage, Topic
 
 
