@@ -156,31 +156,36 @@ class Inquiry:
     def _compare(self, finding: Finding, text: bytes, wall: int, mono: int) -> Finding | None:
         """The first message after a second subscription: the venue's last one, known already or not."""
         name, before = finding.topic, finding.before
-        stats = self._stats
+        stats, stream = self._stats, self.health.streams[finding.topic]
         if before is None:
             # Nothing was ever said, so this may as well be the first push, or from before the subscription.
-            stream, first = self.health.streams[name], self._reader.push(text)
+            first = self._reader.push(text)
             made = None if first is None else first.ts_event
             withheld = made is not None and stream.began < made <= stream.resent_began - _LATEST_NS
+            if withheld and stream.blurred:
+                self._excuse(stream, finding, mono)
+                return None
             since = finding.since if withheld else None
             return self._answered(name, mono, wall, newer=withheld, since=since, answer=text)
         if before == text or self._reader.text(before) == text:
             stats.verbatim += 1
             is_newer = False
         else:
-            stream = self.health.streams[name]
             known, answer_read = self._reader.events(before), self._reader.push(text)
             is_newer = answer_read is not None and newer(
                 answer_read.events, known, stream.began, verbatim=self._verbatim(name, answer_read)
             )
             if is_newer and (stream.blurred or not known):
-                # What could not be read may be what is now sent again; from here on it is known.
-                stream.blurred = False
                 stats.resends += 1
-                self.health.excused(name, mono, since=finding.since)
+                self._excuse(stream, finding, mono)
                 return None
         stats.resends += 1
         return self._answered(name, mono, wall, newer=is_newer, since=finding.since, answer=text)
+
+    def _excuse(self, stream: StreamHealth, finding: Finding, mono: int) -> None:
+        """What could not be read may be what is now sent again; from here on it is known."""
+        stream.blurred = False
+        self.health.excused(finding.topic, mono, since=finding.since)
 
     def _answered(
         self,

@@ -779,6 +779,21 @@ def test_the_end_of_a_dead_subscription_is_asked_for_once(talk: Make) -> None:
     assert unsubs == 1, "a second one would end the subscription that follows"
 
 
+def test_a_first_message_that_could_not_be_read_was_not_withheld(talk: Make) -> None:
+    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it.subscribe()
+    it.pass_time(0.7)
+    made = it.clock.wall_ns() // MS
+    it.hear(gzip.compress(json.dumps(refresh(120, 9.5, made), separators=(",", ":")).encode())[:-3])
+    for seq in range(1, 40):
+        for said in it.pass_time(0.1):
+            if said.get("sub", "").endswith("refresh.20"):
+                it.ack(said)
+                it.hear(refresh(120, 9.5, made))
+        it.hear(trades(seq))
+    assert it.journal.events("silence") == []
+
+
 @pytest.mark.parametrize(("age_ms", "holes"), [(100, 0), (700, 1), (60_000, 0)])
 def test_a_first_message_that_was_withheld_is_missed_if_it_is_told_from_one_that_is_late(
     talk: Make, age_ms: int, holes: int

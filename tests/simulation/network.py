@@ -124,6 +124,7 @@ class Link:
         self._sent_at = -1.0
         self._down_at = 0.0
         self._up_at = 0.0
+        self._leaving: deque[bytes] = deque()
         self._slow_s = 0.0
         self._slow_until = 0.0
         self._dark = False
@@ -158,7 +159,9 @@ class Link:
             raise Disconnected(None, "cannot send: the connection is closed")
         if not self._dark:
             self._up_at = max(self._up_at, self._loop.time() + self._rng.uniform(*DELAY_S))
-            self._loop.call_at(self._up_at, self._heard, text)
+            # What arrives at the same instant is heard in its order, which timers do not keep.
+            self._leaving.append(text)
+            self._loop.call_at(self._up_at, self._heard)
 
     async def close(self) -> None:
         """Close; the exchange hears of it later, or never."""
@@ -180,7 +183,8 @@ class Link:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _heard(self, text: bytes) -> None:
+    def _heard(self) -> None:
+        text = self._leaving.popleft()
         if not self._left and not self._dark:
             self._engine.take(self.client, text.decode())
 
