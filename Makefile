@@ -6,7 +6,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint co
 SETUP  := pyproject.toml constraints.txt
 PACKAGES := book venues storage ingest replay exchange cli
 
-.PHONY: help demo test bench bench-quick bench-check lint types format peers sim crash fuzz mutants clean
+.PHONY: help demo test bench bench-quick bench-check lint types format peers schema sim crash fuzz mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -47,6 +47,9 @@ bench-check: bench-quick  ## fail if more than 15 % was lost against a peer sinc
 peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchanges with ccxt, cryptofeed and futu-api
 	@$(PIP) --no-deps futu-api  # for its message classes only
 	$(BIN)/python -m pytest -m peers tests
+
+schema: $(VENV)/.schema $(VENV)/.test  ## fuzz the server by its own document, beside a running recorder
+	$(BIN)/python -m pytest -m schema tests/replay/server
 
 sim: $(VENV)/.test  ## record a simulated day with every fault, and 220 short seeds
 	$(BIN)/python -m tests.simulation
