@@ -34,6 +34,9 @@ __all__ = ["Playback"]
 _SPOKEN: Final = "huobi"
 _TURN: Final = 1_000
 """Records that are taken in one turn: others of the event loop's want theirs."""
+_PATIENCE_S: Final = 2.0
+"""Without a pace, so long is waited for the question of who was told of a hole: later it would be answered with a
+book beyond what was pushed meanwhile."""
 _NO_SERVICE: Final = "The coin pair does not currently offer subscription services."
 _DAY: Final = ("open", "high", "low", "close", "amount", "vol", "count")
 _GAPS: Final = "SELECT symbol, feed, epoch_ns(start) FROM gaps WHERE start IS NOT NULL ORDER BY start"
@@ -57,6 +60,7 @@ class Playback:
         self._feeds: dict[str, RecordedFeed] = {}
         self._open: dict[str, RecordedFeed] = {}
         self._opened_ns = 0
+        self._awaited: tuple[RecordedBook, int] | None = None
         self._at = 0
         self.ended = False
         self.behind = False
@@ -163,6 +167,8 @@ class Playback:
             return
         limit = self._clock.at(now_ns)
         self.behind = False
+        if self._awaits(now_ns):
+            return
         for _ in range(_TURN):
             if self._at == len(self._page) and not self._turn_page():
                 return
@@ -177,7 +183,22 @@ class Playback:
             frame = self._take(record)
             if frame is not None and record.topic in self._open:
                 yield record.topic, frame
+            feed = self._open.get(record.topic)
+            if not self._clock.paced and isinstance(feed, RecordedBook) and feed.awaited:
+                self._awaited = feed, now_ns
+                return
         self.behind = True
+
+    def _awaits(self, now_ns: int) -> bool:
+        """Whether a client is about to ask for a book."""
+        if self._awaited is None:
+            return False
+        feed, since_ns = self._awaited
+        if feed.awaited and feed.topic.text in self._open and now_ns - since_ns < _PATIENCE_S * _SECOND:
+            return True
+        feed.awaited = False
+        self._awaited = None
+        return False
 
     def _begin(self, now_ns: int) -> bool:
         """Let the clock run, unless it has to wait."""
@@ -218,8 +239,7 @@ class Playback:
             feed.acked()
             return None
         if record.kind == "reply":
-            feed.take_reply(record.text or "", record.pos, record.ts)
-            return None
+            return feed.take_reply(record.text or "", record.pos, record.ts)
         if feed.echoes(record.text or ""):
             return None
         frame = Frame(record.text or "", payload=record.payload or b"")

@@ -14,7 +14,7 @@ from bookreel.book.sync import BookSync, Outcome
 from bookreel.exchange.bars import Bar
 from bookreel.exchange.client import Stream
 from bookreel.exchange.feeds import MAX_REPLY, Feed, Frame, Topic
-from bookreel.exchange.huobi_wire import java_double, join_levels
+from bookreel.exchange.huobi_wire import encode_push, java_double, join_levels
 from bookreel.venues import Venue
 from bookreel.venues.message import Data, Reply
 
@@ -96,9 +96,9 @@ class RecordedFeed(Feed):
         """The next message, journal position and receive time (ns) with it."""
         self.last = frame
 
-    def take_reply(self, text: str, pos: int, ts_recv: int) -> None:
-        """The recorder asked, and this was the answer."""
-        return
+    def take_reply(self, text: str, pos: int, ts_recv: int) -> Frame | None:
+        """The recorder asked, and this was the answer; a push of what is new in it."""
+        return None
 
     def tick(self) -> str | None:
         """The content of the last message."""
@@ -159,14 +159,23 @@ class RecordedTrades(RecordedFeed):
         if not self._ticks or self._ticks[-1] != tick:
             self._ticks.append(tick)
 
-    def take_reply(self, text: str, pos: int, ts_recv: int) -> None:
-        """Trades that the recorder asked for after a hole: those that were not pushed take their place."""
+    def take_reply(self, text: str, pos: int, ts_recv: int) -> Frame | None:
+        """Trades that the recorder asked for after a hole: those that did not reach it take their place, and are
+        pushed now, for at the venue they were pushed as well.
+        """
         known = {_trade(item).number for tick in self._ticks for item in _trades(tick).data}
+        missed: list[str] = []
         for item in _trades(text).data:
             trade = _trade(item)
             if trade.number is not None and trade.number not in known:
-                self._ticks.append(f'{{"id":{trade.number},"ts":{trade.ts},"data":[{_text(item)}]}}')
+                missed.append(_text(item))
+                self._ticks.append(f'{{"id":{trade.number},"ts":{trade.ts},"data":[{missed[-1]}]}}')
+                newest = trade
+        if not missed:
+            return None
         self._ticks = deque(sorted(self._ticks, key=_first_number), _KEPT)
+        tick = f'{{"id":{newest.number},"ts":{newest.ts},"data":[{",".join(missed)}]}}'
+        return Frame(encode_push(self.topic.text, _answer(text).ts, tick))
 
     def newest(self, size: int) -> list[str]:
         """The newest ``size`` ticks, newest first."""
@@ -196,6 +205,9 @@ class RecordedBook(RecordedFeed):
         self._run = 0
         self._first: BookImage | None = None
         self._since = 0
+        self._loose = 0
+        self.awaited = False
+        """Whoever follows the chain was told of a break in it, the book is known again, and nobody asked for it."""
         self._waiting: dict[int, tuple[Stream | None, _Give]] = {}
 
     @property
@@ -216,10 +228,11 @@ class RecordedBook(RecordedFeed):
             self._sync.delta(delta, pos, ts_recv)
             self.ts_ms = ts_recv // 1_000_000
             self._since += 1
+            self._loose += not self._sync.valid
             self._seq = frame.seq = delta.seq
             frame.prev_seq = delta.prev_seq
 
-    def take_reply(self, text: str, pos: int, ts_recv: int) -> None:
+    def take_reply(self, text: str, pos: int, ts_recv: int) -> Frame | None:
         message = self._venue.decode(text.encode())
         assert isinstance(message, Reply), "an answer"
         for book in message.events:
@@ -230,8 +243,10 @@ class RecordedBook(RecordedFeed):
                 self._since = 0
                 self._first = BookImage(book.seq, _text(answer.data), answer.ts)
                 waiting, self._waiting = self._waiting, {}
+                self.awaited, self._loose = self._loose > 0 and not waiting, 0
                 for stream, give in waiting.values():
                     give(self._image(stream))
+        return None
 
     def book(self) -> tuple[int, Levels, Levels] | None:
         """Number and levels of the book, best first; None inside a hole."""
@@ -248,6 +263,7 @@ class RecordedBook(RecordedFeed):
         """``give`` the book, at once, or inside a hole when it is known again. A second question of one ``asker``
         stands for the first.
         """
+        self.awaited = False
         if self._sync.valid:
             give(self._image(stream))
         else:

@@ -17,7 +17,7 @@ from bookreel.ingest.config import load_config
 from bookreel.replay import Archive
 from bookreel.storage.journal import Journal
 
-__all__ = ["FEEDS", "SYMBOLS", "TABLES", "again", "capture", "play", "record", "rows"]
+__all__ = ["FEEDS", "SYMBOLS", "TABLES", "again", "assert_equal", "capture", "play", "record"]
 
 SYMBOLS: Final = ("btcusdt", "aidogeusdt")
 FEEDS: Final = (
@@ -47,6 +47,7 @@ async def record(
         "feed_url": exchange.feed_url,
         "rest_url": exchange.rest_url,
         "backoff_base_ms": 50,
+        "backoff_cap_ms": 200,
         "audit_interval_s": 0,
     }
     collector = Collector(load_config(None, chosen), rng=random.Random(7))
@@ -75,16 +76,29 @@ def again(source: Path, to: Path, symbols: tuple[str, ...], feeds: tuple[str, ..
     return asyncio.run(main())
 
 
-def rows(path: Path, table: str) -> Counter[str]:
-    """The rows of a table, without what is the recorder's own."""
+def rows(path: Path, *tables: str) -> dict[str, Counter[str]]:
+    """The rows of tables, without what is the recorder's own."""
+    found = {}
     with Archive(path) as archive:
-        known = archive.sql(f"FROM {table} LIMIT 0").columns
-        names = [name for name in known if name not in _OWN]
-        if table == "instruments":
-            names.remove("ts_event")
-        columns = ", ".join(f'"{name}"' for name in names)
-        where = _WHERE.get(table, "true")
-        return Counter(map(str, archive.sql(f"SELECT {columns} FROM {table} WHERE {where}").fetchall()))
+        for table in tables:
+            known = archive.sql(f"FROM {table} LIMIT 0").columns
+            names = [name for name in known if name not in _OWN]
+            if table == "instruments":
+                names.remove("ts_event")
+            columns = ", ".join(f'"{name}"' for name in names)
+            where = _WHERE.get(table, "true")
+            query = f"SELECT {columns} FROM {table} WHERE {where}"
+            found[table] = Counter(map(str, archive.sql(query).fetchall()))
+    return found
+
+
+def assert_equal(before: Path, after: Path, *tables: str) -> dict[str, int]:
+    """The same rows are in both archives; how many."""
+    one, other = rows(before, *tables), rows(after, *tables)
+    for table in tables:
+        lost, new = one[table] - other[table], other[table] - one[table]
+        assert not lost and not new, (table, lost.total(), new.total(), [*lost, *new][:5])
+    return {table: count.total() for table, count in one.items()}
 
 
 TABLES: Final = ("book_deltas", "book_snapshots", "bbo", "trades", "klines", "tickers")

@@ -17,7 +17,7 @@ from bookreel.exchange.feeds import parse_topic
 from bookreel.exchange.playback import Playback
 from bookreel.exchange.recorded import BookImage, RecordedBook
 from bookreel.replay import Archive, NoSuchSymbol
-from tests.exchange.again import again, play, record, rows
+from tests.exchange.again import again, assert_equal, play, record
 from tests.exchange.tape import MBP, MINUTE, SMALL, T0, Projector, ns
 
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Any]]
@@ -249,8 +249,7 @@ def test_a_hole_breaks_the_chain_and_a_recorder_says_so(tmp_path: Path, small: P
             found = archive.sql("SELECT feed, cause, last_seq, next_seq FROM gaps WHERE next_seq IS NOT NULL")
             holes.append(found.fetchall())
     assert holes[0] == holes[1] == [("mbp.150", "seq_gap", 105, 110)]
-    for table in ("book_deltas", "book_snapshots"):
-        assert rows(small, table) == rows(tmp_path / "b", table)
+    assert_equal(small, tmp_path / "b", "book_deltas", "book_snapshots")
 
 
 def test_faults_are_inflicted_on_what_is_played(tmp_path: Path, recorded: Path) -> None:

@@ -163,6 +163,20 @@ def test_trades_that_were_asked_for_after_a_hole_take_their_place() -> None:
     assert asked(feed)[1] == taken, "word for word"
 
 
+def test_trades_that_did_not_reach_the_recorder_are_pushed_when_it_learns_of_them() -> None:
+    feed = made("trade.detail")
+    take(feed, trade(1, 1), trade(6, 6))
+    last = feed.last
+    at, text = answer(1, 2, 3, 6)
+    frame = feed.take_reply(text, 9, ns(at))
+    assert frame is not None
+    message = json.loads(frame.text)
+    assert (message["ch"], message["ts"]) == ("market.btcusdt.trade.detail", T0 * 1000)
+    assert [t["tradeId"] for t in message["tick"]["data"]] == [2, 3]
+    assert feed.take_reply(text, 10, ns(at)) is None, "there is nothing new in it"
+    assert feed.last is last, "a subscriber gets what was pushed last in its time"
+
+
 def test_trades_without_a_number_are_left_where_they_came() -> None:
     feed = made("trade.detail")
     old = [
@@ -274,3 +288,18 @@ def test_an_image_that_is_too_far_back_to_be_joined_is_not_given() -> None:
 def test_levels_are_written_as_the_venue_writes_doubles() -> None:
     assert level_texts([(1e-10, 2.0), (50_000_000.0, 0.5)]) == "[[1.0E-10,2.0],[5.0E7,0.5]]"
     assert level_texts([]) == "[]"
+
+
+def test_it_is_awaited_that_who_was_told_of_a_break_asks() -> None:
+    feed = book()
+    take(feed, image(0.1, 100, BIDS, ASKS))
+    assert not feed.awaited, "nobody was told of anything"
+    take(feed, delta(1, 100, 105, []), delta(2, 109, 110, []))
+    assert not feed.awaited, "the book is not known yet"
+    take(feed, image(2.1, 110, BIDS, ASKS))
+    assert feed.awaited
+    assert given(feed) and not feed.awaited
+    take(feed, delta(3, 119, 120, []))
+    waiting = given(feed)
+    take(feed, image(3.1, 120, BIDS, ASKS))
+    assert waiting and not feed.awaited, "it asked before"

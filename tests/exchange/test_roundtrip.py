@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import pytest
 
+from bookreel.exchange import Exchange, ExchangeConfig
 from bookreel.replay import Archive
-from tests.exchange.again import FEEDS, SYMBOLS, TABLES, again, capture, rows
+from tests.exchange.again import FEEDS, SYMBOLS, TABLES, again, assert_equal, capture, record
 
 
 @pytest.mark.parametrize("speed", [10.0, None])
 def test_recorded_again_it_is_the_same(recorded: Path, tmp_path: Path, speed: float | None) -> None:
     again(recorded, tmp_path / "b", SYMBOLS, FEEDS, speed=speed)
-    for table in (*TABLES, "instruments"):
-        before, after = rows(recorded, table), rows(tmp_path / "b", table)
-        assert before and before == after, (table, before - after, after - before)
+    assert all(assert_equal(recorded, tmp_path / "b", *TABLES, "instruments").values())
 
 
 _FRAMES: Final = 4_000
@@ -38,9 +38,92 @@ def test_real_frames_recorded_again_are_the_same(shared_data: Path, tmp_path: Pa
         symbols = tuple(archive.symbols())
     exchange = again(tmp_path / "a", tmp_path / "b", symbols, feeds, speed=None)
     assert exchange.notes and "no reference data" in exchange.notes[0]
-    total = 0
-    for table in TABLES:
-        before, after = rows(tmp_path / "a", table), rows(tmp_path / "b", table)
-        assert before == after, (table, (before - after).total(), (after - before).total())
-        total += before.total()
-    assert total == count
+    assert sum(assert_equal(tmp_path / "a", tmp_path / "b", *TABLES).values()) == count
+
+
+@pytest.mark.slow
+def test_a_whole_real_file_recorded_again_is_the_same(
+    request: pytest.FixtureRequest, shared_data: Path, tmp_path: Path
+) -> None:
+    if "slow" not in request.config.option.markexpr:
+        pytest.skip("94,000 frames take half a minute: run it by -m slow")
+    capture(shared_data / "mbp150_btcusdt_20240808.ndjson.gz", tmp_path / "a")
+    again(tmp_path / "a", tmp_path / "b", ("btcusdt",), ("mbp.150", "bbo", "trade.detail"), speed=None)
+    counts = assert_equal(tmp_path / "a", tmp_path / "b", "book_deltas", "book_snapshots", "bbo", "trades")
+    assert counts == {"book_deltas": 185_198, "book_snapshots": 1, "bbo": 66_089, "trades": 21_313}
+
+
+# With holes
+
+_FAULTS: Final = (
+    "lost_delta=240,duplicate=60,reorder=60,broken_json=60,broken_gzip=60,disconnect=30,null_snapshot=60,"
+    "stale_snapshot=60,straddling_snapshot=60"
+)
+_FEEDS: Final = ("mbp.150", "mbp.5", "bbo", "trade.detail")
+_HOLES: Final = """
+SELECT symbol, feed, last_seq, next_seq FROM gaps WHERE feed LIKE 'mbp%' AND next_seq IS NOT NULL ORDER BY ALL
+"""
+
+Hole: TypeAlias = tuple[str, str, int, int]
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some seconds of an exchange with faults of every kind that ends by itself."""
+    path = tmp_path_factory.mktemp("faulty") / "archive"
+
+    async def main() -> None:
+        config = ExchangeConfig(symbols=SYMBOLS, rate=60.0, seed=5, faults=_FAULTS, spared_s=0.5)
+        async with Exchange(config) as exchange:
+            await record(exchange, path, lambda _: asyncio.sleep(6), _FEEDS)
+            assert len(exchange.inflicted) >= 5
+
+    asyncio.run(main())
+    return path
+
+
+def holes(path: Path) -> list[Hole]:
+    with Archive(path) as archive:
+        found: list[Hole] = archive.sql(_HOLES).fetchall()
+    return found
+
+
+def books(path: Path, symbol: str, feed: str) -> dict[int, Any]:
+    """The book by each number of its chain."""
+    with Archive(path) as archive:
+        [(first, last)] = archive.sql(
+            "SELECT epoch_ns(min(ts_recv)), epoch_ns(max(ts_recv)) + 1 FROM frames"
+        ).fetchall()
+        table = archive.books(symbol, first, last, feed=feed, depth=150)
+    names = ["seq", "bid_price", "bid_size", "ask_price", "ask_size"]
+    return {seq: levels for seq, *levels in zip(*(table[name].to_pylist() for name in names), strict=True)}
+
+
+def test_holes_recorded_again_are_the_same(faulty: Path, tmp_path: Path) -> None:
+    """As broken chains, as fast as it goes: each book is asked for where it was, trades that were asked for come."""
+    again(faulty, tmp_path / "b", SYMBOLS, _FEEDS, speed=None)
+    assert len(holes(faulty)) > 5
+    assert holes(tmp_path / "b") == holes(faulty)
+    assert_equal(faulty, tmp_path / "b", *TABLES)
+    for symbol in SYMBOLS:
+        for feed in ("mbp.5", "mbp.150"):
+            before = books(faulty, symbol, feed)
+            assert len(before) > 10 and before == books(tmp_path / "b", symbol, feed)
+
+
+def test_a_hole_that_ends_connections_is_one_in_what_is_recorded(faulty: Path, tmp_path: Path) -> None:
+    again(faulty, tmp_path / "b", SYMBOLS, _FEEDS, gaps="disconnect", speed=2.0)
+    with Archive(tmp_path / "b") as archive:
+        found = archive.sql(
+            "SELECT symbol, feed, last_seq, coalesce(next_seq, 1::BIGINT << 62) FROM gaps WHERE feed LIKE 'mbp%'"
+        ).fetchall()
+    for symbol, feed, last, following in holes(faulty):
+        assert any((symbol, feed) == gap[:2] and gap[2] <= last and following <= gap[3] for gap in found), (
+            symbol,
+            feed,
+            last,
+            following,
+        )
+    for symbol in SYMBOLS:
+        before, after = books(faulty, symbol, "mbp.150"), books(tmp_path / "b", symbol, "mbp.150")
+        assert after and {seq: before[seq] for seq in after} == after, "fewer perhaps, but no other"
