@@ -89,7 +89,7 @@ def test_sorted_dict(benchmark: Any, run: Run, units: dict[str, int], best: tupl
 
 
 @pytest.mark.parametrize(
-    "name", ["order_book_apply", "order_book_best", "nautilus_apply", "nautilus_build", "hftbacktest"]
+    "name", ["order_book_apply", "order_book_best", "ccxt", "nautilus_apply", "nautilus_build", "hftbacktest"]
 )
 def test_peer(
     name: str, units: dict[str, int], best: tuple[float, float], measure_peer: Callable[..., None]

@@ -62,6 +62,12 @@ LINES: Final[dict[str, list[Line]]] = {
             "engine.book_sync",
         ),
         Line(
+            "engine.peer[ccxt]",
+            "ccxt",
+            "its book, whose sides are sorted lists: levels applied, best prices looked at after each delta",
+            "engine.book_sync",
+        ),
+        Line(
             "engine.peer[nautilus_apply]",
             "nautilus_trader (Rust)",
             "its own delta objects, made before, applied; best prices looked at after each delta",

@@ -64,6 +64,31 @@ class OrderBookBest(OrderBookApply):
             book.asks.index(0)
 
 
+class Ccxt:
+    """ccxt's book in Python, whose sides are sorted lists: levels set and removed, best prices looked at."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        from ccxt.async_support.base.ws.order_book import OrderBook
+
+        self._make = lambda: OrderBook({"bids": data["bids"], "asks": data["asks"]})
+        self._deltas = [(as_pairs(bids), as_pairs(asks)) for _, bids, asks in data["deltas"]]
+
+    def prepare(self) -> None:
+        self._book = self._make()
+
+    def run(self) -> None:
+        bids, asks = self._book["bids"], self._book["asks"]
+        for bid_levels, ask_levels in self._deltas:
+            for price, size in bid_levels:
+                bids.store(price, size)
+            for price, size in ask_levels:
+                asks.store(price, size)
+            self._best = (bids[0][0], asks[0][0])
+
+    def best(self) -> Best:
+        return self._best
+
+
 class NautilusApply:
     """nautilus_trader's L2 book: its own delta objects, made before, applied; best prices looked at."""
 
@@ -236,6 +261,7 @@ class Cryptofeed:
 PEERS: dict[str, tuple[str, type]] = {
     "order_book_apply": ("order-book", OrderBookApply),
     "order_book_best": ("order-book", OrderBookBest),
+    "ccxt": ("ccxt", Ccxt),
     "nautilus_apply": ("nautilus_trader", NautilusApply),
     "nautilus_build": ("nautilus_trader", NautilusBuild),
     "hftbacktest": ("hftbacktest", HftBacktest),

@@ -123,12 +123,12 @@ class _Book(NamedTuple):
 def _compiled(function: Callable[..., Any]) -> Any:
     try:
         return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError as error:
+    except RuntimeError:
+        # Neither beside this module nor in the user's cache folder. Said once, not for each function.
         warnings.warn(
-            f"the kernels are compiled anew in each process: {error}; set NUMBA_CACHE_DIR to a folder that can be "
-            "written",
+            "the kernels are compiled anew in each process; set NUMBA_CACHE_DIR to a folder that can be written",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         return numba.njit(nogil=True)(function)
 
