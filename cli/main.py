@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, str]] = {
     "verify": "Prove that what is stored is what was recorded.",
     "gaps": "List the holes, each with its cause.",
     "info": "Say what an archive holds.",
+    "forecast": "Say how long the disk lasts.",
     "sql": "Ask an archive with SQL, the newest second included.",
     "book": "Show the order book at an instant.",
     "replay": "Write what was recorded as lines of JSON, as fast as possible or at its own pace.",

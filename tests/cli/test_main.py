@@ -83,6 +83,7 @@ READING = [
     ["verify"],
     ["gaps"],
     ["info"],
+    ["forecast"],
     ["sql", "select 1"],
     ["book", "--symbol", "btcusdt", "--at", "now"],
 ]
