@@ -89,13 +89,16 @@ class Playback:
         streams = [s for s in contents.streams if wanted is None or s.symbol in wanted]
         if not streams or not self._page:
             raise NothingRecorded(recording.archive)
-        start = self._page[0].ts if recording.start is None else recording.start
+        start = recording.start
+        early = start is None or start < min(stream.since for stream in streams)
+        if start is None or early:  # nobody wants to wait for the first of it
+            start = self._page[0].ts
         self._clock = ReplayClock(start, recording.speed)
         for stream in streams:
             topic = parse_topic(self._venue.topic(stream.symbol, stream.feed).text)
             if topic is not None:
                 self._feeds[topic.text] = make_recorded(topic, self._venue)
-        if recording.start is not None:
+        if not early:
             recall(archive, self._feeds.values(), start)
         self._listed = listed_at(archive, start)
         for symbol in sorted({stream.symbol for stream in streams} - self._listed.keys()):

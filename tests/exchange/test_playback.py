@@ -122,6 +122,41 @@ def test_begun_later_it_knows_what_it_would_know(
     assert later.until(60.0, *topics) == whole.until(60.0, *topics)
 
 
+def test_begun_before_the_archive_it_begins_with_it(project: Callable[..., Projector]) -> None:
+    early = project(start=ns(-86_400.0))
+    assert early.playback.venue_ns() == ns(0.0)
+    topics = {f"market.btcusdt.{feed}" for feed in FEEDS_OF_SMALL}
+    assert early.until(60.0, *topics) == project().until(60.0, *topics)
+
+
+def test_without_a_pace_the_question_after_a_hole_is_waited_for(project: Callable[..., Projector]) -> None:
+    projector = project(speed=None)
+    playback = projector.playback
+    playback.open(MBP, projector.now)
+    seqs = []
+
+    def turn() -> None:
+        for _, frame in playback.advance(projector.now):
+            assert frame is not None
+            seqs.append(json.loads(frame.text)["tick"]["seqNum"])
+
+    turn()
+    assert seqs == [100], "of the first book, too"
+    feed = playback.feed(MBP)
+    assert isinstance(feed, RecordedBook)
+    given: list[BookImage] = []
+    projector.now += 1_999_999_999
+    turn()
+    assert seqs == [100] and not playback.ended
+    feed.ask(1, None, given.append)
+    turn()
+    assert seqs == [100, 105, 110]
+    projector.now += 2_000_000_000
+    turn()
+    assert seqs == [100, 105, 110, 111], "but not for ever"
+    assert [image.seq for image in given] == [100]
+
+
 def test_a_hole_is_a_broken_chain_or_the_end_of_connections(project: Callable[..., Projector]) -> None:
     broken = project().until(60.0, MBP.text)
     chain = [json.loads(text or "")["tick"] for _, text in broken]
