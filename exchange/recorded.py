@@ -164,18 +164,13 @@ class RecordedTrades(RecordedFeed):
         pushed now, for at the venue they were pushed as well.
         """
         known = {_trade(item).number for tick in self._ticks for item in _trades(tick).data}
-        missed: list[str] = []
-        for item in _trades(text).data:
-            trade = _trade(item)
-            if trade.number is not None and trade.number not in known:
-                missed.append(_text(item))
-                self._ticks.append(f'{{"id":{trade.number},"ts":{trade.ts},"data":[{missed[-1]}]}}')
-                newest = trade
+        known.add(None)
+        missed = [item for item in _trades(text).data if _trade(item).number not in known]
         if not missed:
             return None
-        self._ticks = deque(sorted(self._ticks, key=_first_number), _KEPT)
-        tick = f'{{"id":{newest.number},"ts":{newest.ts},"data":[{",".join(missed)}]}}'
-        return Frame(encode_push(self.topic.text, _answer(text).ts, tick))
+        ticks = [*self._ticks, *(_tick([item]) for item in missed)]
+        self._ticks = deque(sorted(ticks, key=_first_number), _KEPT)
+        return Frame(encode_push(self.topic.text, _answer(text).ts, _tick(missed)))
 
     def newest(self, size: int) -> list[str]:
         """The newest ``size`` ticks, newest first."""
@@ -302,6 +297,12 @@ def make_recorded(topic: Topic, venue: Venue) -> RecordedFeed:
 
 def _text(raw: Raw) -> str:
     return bytes(raw).decode()
+
+
+def _tick(items: list[Raw]) -> str:
+    """Trades as the tick of a push: numbered and timed as the last of them."""
+    last = _trade(items[-1])
+    return f'{{"id":{last.number},"ts":{last.ts},"data":[{",".join(map(_text, items))}]}}'
 
 
 def _first_number(tick: str) -> int:
