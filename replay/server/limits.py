@@ -9,10 +9,9 @@ from typing import Final
 import msgspec
 
 from bookreel.replay.server.errors import BadRequest, Busy
+from bookreel.storage.dates import DAY_NS
 
 __all__ = ["DEFAULT", "Limits", "Slots"]
-
-_DAY_NS: Final = 86_400_000_000_000
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             raise BadRequest(
                 "the range is empty: from is not before to", parameter="to", example="a time later than from"
             )
-        if end - start > self.range_days * _DAY_NS:
+        if end - start > self.range_days * DAY_NS:
             raise BadRequest(
                 f"the range is longer than {self.range_days} days; ask for it in parts",
                 parameter="to",

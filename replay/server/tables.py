@@ -15,11 +15,11 @@ from bookreel.replay.archive import Archive
 from bookreel.replay.errors import BadToken
 from bookreel.replay.server.delivery import Delivery, Parts, Piece, deliver
 from bookreel.replay.server.desk import Desk, known_symbol
+from bookreel.storage.dates import DAY_NS
 from bookreel.storage.schema import TABLES
 
 __all__ = ["BARS", "bar_rows", "cursor_parts", "table_rows", "timed_cursor", "timed_pieces"]
 
-_DAY_NS: Final = 86_400_000_000_000
 _TIMES: Final = 1 << 63
 _MARK: Final = "~"
 """In a cursor, between where a run of rows begins and how many of them were given."""
@@ -154,7 +154,7 @@ def timed_cursor(cursor: str) -> tuple[int, int]:
 
 def _days(desk: Desk, choice: dict[str, Any], low: int, high: int) -> Iterator[pa.Table]:
     """A day at a time, so that memory stays flat."""
-    for start in range(low, high, _DAY_NS):
-        span = choice | {"start": start, "end": min(start + _DAY_NS, high)}
+    for start in range(low, high, DAY_NS):
+        span = choice | {"start": start, "end": min(start + DAY_NS, high)}
         found = desk.call(lambda archive, span=span: archive.sql(_BARS, span))  # type: ignore[misc]
         yield found.to_arrow_table().cast(BARS)

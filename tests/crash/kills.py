@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from bookreel.ingest.clock import SystemClock
 from bookreel.storage.disk import OsDisk
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.record import Direction, Kind, decode_event
@@ -58,11 +59,6 @@ class Kills(msgspec.Struct):
         self.archives += other.archives
 
 
-class _SystemClock:
-    wall_ns = staticmethod(time.time_ns)
-    mono_ns = staticmethod(time.monotonic_ns)
-
-
 def text_of(run: int, number: int) -> bytes:
     """What record ``number`` of a run holds; sizes differ, so that records lie anywhere."""
     filler = "x" * (run * 31 + number * 17) if number % 50 == 0 else "y" * (number % 90)
@@ -71,7 +67,7 @@ def text_of(run: int, number: int) -> bytes:
 
 def open_archive(archive: Path) -> Journal:
     """As a recorder does, with short intervals and small segments."""
-    return Journal.open(archive, "huobi", clock=_SystemClock(), options=_WRITING)
+    return Journal.open(archive, "huobi", clock=SystemClock(), options=_WRITING)
 
 
 def _write(archive: Path, run: int, pipe: int) -> None:
@@ -216,7 +212,7 @@ class _Account:
         """Opens as the next recorder would; returns torn tails found."""
         disk = OsDisk()
         before = look(self._archive, disk)
-        with Journal.open(self._archive, "huobi", clock=_SystemClock(), options=_CHECKING) as journal:
+        with Journal.open(self._archive, "huobi", clock=SystemClock(), options=_CHECKING) as journal:
             if journal.next_pos <= before.last_pos:
                 raise Lost(f"position {journal.next_pos} is given out again")
             journal.flush()

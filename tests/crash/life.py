@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bookreel.storage.compact import DiskFull, compact
+from bookreel.storage.dates import DAY_NS
 from bookreel.storage.errors import NotDurable
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.layout import Layout
@@ -26,7 +27,7 @@ from bookreel.storage.seal import seal
 from bookreel.storage.verify import verify
 from tests.crash.trace import ARCHIVE, Clock
 from tests.crash.witness import Found, Lost, Witness, look
-from tests.simulation.disk import SimDisk
+from tests.simulation.disk import SimDisk, contents
 
 __all__ = ["STEPS", "Life", "Step", "sealed_files"]
 
@@ -34,7 +35,6 @@ _OPTIONS: Final = JournalOptions(threads=False, archive_id=b"archive0", segment_
 _LAYOUT: Final = Layout(ARCHIVE)
 _SEALED: Final = (_LAYOUT.parquet, _LAYOUT.manifest, _LAYOUT.state)
 _TRIES: Final = 5
-_DAY_NS: Final = 86_400 * 10**9
 _T = TypeVar("_T")
 
 Step: TypeAlias = "Callable[[Life], object]"
@@ -143,7 +143,7 @@ class Life:
 
     def compact(self) -> None:
         """A day later, the day's files become fewer."""
-        self.clock.now += _DAY_NS
+        self.clock.now += DAY_NS
         self._persist(lambda: compact(ARCHIVE, disk=self.disk, now_ns=self.clock.now))
 
     # -- what must be true
@@ -294,16 +294,4 @@ def _read_whole(content: bytes, *, frames: bool) -> list[tuple[int, str]]:
 
 def sealed_files(disk: SimDisk, *folders: Path) -> dict[str, bytes]:
     """All that sealing makes, or what is in these folders, by path."""
-    found: dict[str, bytes] = {}
-    todo = list(folders or _SEALED)
-    while todo:
-        folder = todo.pop()
-        for name in disk.names(folder):
-            try:
-                file = disk.open(folder / name)
-            except IsADirectoryError:
-                todo.append(folder / name)
-                continue
-            found[str(folder / name)] = file.read(0, file.size())
-            file.close()
-    return found
+    return contents(disk, *(folders or _SEALED))

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
+from bookreel.ingest.clock import SystemClock
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.segment import SegmentReader, list_segments
@@ -30,11 +31,6 @@ NORMAL_PER_S: Final = 500
 OVERLOAD: Final = 10
 PAYLOAD_BYTES: Final = 900
 LOOK_S: Final = 0.25
-
-
-class _SystemClock:
-    wall_ns = staticmethod(time.time_ns)
-    mono_ns = staticmethod(time.monotonic_ns)
 
 
 def run(seconds: float, ceiling: int = CEILING) -> dict[str, float]:
@@ -79,7 +75,7 @@ def _record(pipe: Connection, seconds: float, ceiling: int) -> None:
 def _overload(archive: Path, seconds: float, ceiling: int) -> dict[str, float]:
     disk = HeldDisk()
     options = JournalOptions(spool_bytes=ceiling)
-    journal = Journal.open(archive, "huobi", clock=_SystemClock(), options=options, disk=disk)
+    journal = Journal.open(archive, "huobi", clock=SystemClock(), options=options, disk=disk)
     topics = [f"market.symbol{number}.bbo" for number in range(STREAMS)]
     for topic in topics:
         journal.began(topic)

@@ -28,7 +28,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["SECTOR", "Crash", "Short", "SimDisk", "SimFile", "SimLock"]
+__all__ = ["SECTOR", "Crash", "Short", "SimDisk", "SimFile", "SimLock", "contents"]
 
 SECTOR: Final = 512
 """Bytes that reach the disk together or not at all."""
@@ -825,3 +825,20 @@ def _plans(
                             yield applied, (*base[:index], _Tear(size, fates), *base[index + 1 :])
     for _ in range(tries):
         yield rng.choice(orders), tuple(_random_tear(inode, rng) for inode in inodes)
+
+
+def contents(disk: SimDisk, *folders: Path) -> dict[str, bytes]:
+    """Every file below these folders, or of the whole disk, by its path."""
+    found: dict[str, bytes] = {}
+    todo = list(folders or [Path("/")])
+    while todo:
+        folder = todo.pop()
+        for name in disk.names(folder):
+            try:
+                file = disk.open(folder / name)
+            except IsADirectoryError:
+                todo.append(folder / name)
+                continue
+            found[str(folder / name)] = file.read(0, file.size())
+            file.close()
+    return found

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bookreel.storage.disk import Disk, File, Lock, OsDisk, write_all, write_whole
-from tests.simulation.disk import SECTOR, Crash, Short, SimDisk, SimFile
+from tests.simulation.disk import SECTOR, Crash, Short, SimDisk, SimFile, contents
 
 PATHS = st.sampled_from(["a", "b", "f/a", "f/b", "f/g/c", "f", "f/g", "missing/x"])
 
@@ -151,23 +151,6 @@ def tree(folder: Path) -> dict[str, bytes | None]:
         path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes()
         for path in folder.rglob("*")
     }
-
-
-def contents(disk: SimDisk) -> dict[str, bytes]:
-    """Every file of a small disk by its path."""
-    found = {}
-    todo = [Path("/")]
-    while todo:
-        folder = todo.pop()
-        for name in disk.names(folder):
-            try:
-                file = disk.open(folder / name)
-            except IsADirectoryError:
-                todo.append(folder / name)
-                continue
-            found[str(folder / name)] = file.read(0, file.size())
-            file.close()
-    return found
 
 
 def outcomes(disk: SimDisk, limit: int = 3000) -> set[tuple[tuple[str, bytes], ...]]:

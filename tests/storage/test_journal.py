@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bookreel.ingest.clock import SystemClock
 from bookreel.storage.disk import Disk, File, OsDisk
 from bookreel.storage.errors import (
     ArchiveOwned,
@@ -30,27 +31,10 @@ from bookreel.storage.manifest import MANIFEST_FORMAT, CorruptManifest, SegmentE
 from bookreel.storage.record import Direction, Kind, Record, decode_event
 from bookreel.storage.seal import seal
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
+from tests.clocks import ManualClock
 
 MANUAL = JournalOptions(threads=False, archive_id=b"archive0")
 SECOND = 1_000_000_000
-
-
-class ManualClock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000 * SECOND
-
-    def wall_ns(self) -> int:
-        return self.now
-
-    def mono_ns(self) -> int:
-        return self.now - 1_000_000 * SECOND
-
-
-class SystemClock:
-    wall_ns = staticmethod(time.time_ns)
-    mono_ns = staticmethod(time.monotonic_ns)
 
 
 def payload_of(number: int) -> bytes:

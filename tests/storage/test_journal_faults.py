@@ -6,36 +6,21 @@ import asyncio
 import errno
 import random
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from bookreel.ingest.clock import SystemClock
 from bookreel.storage.disk import Disk
 from bookreel.storage.journal import Journal, JournalOptions
 from bookreel.storage.record import Direction, Kind, Record
 from bookreel.storage.segment import SegmentReader, list_segments
+from tests.clocks import ManualClock
 from tests.crash.held import HeldDisk
 from tests.simulation.disk import SimDisk
 
 ARCHIVE = Path("/archive")
 SECOND = 1_000_000_000
-
-
-class SystemClock:
-    wall_ns = staticmethod(time.time_ns)
-    mono_ns = staticmethod(time.monotonic_ns)
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000 * SECOND
-
-    def wall_ns(self) -> int:
-        return self.now
-
-    def mono_ns(self) -> int:
-        return self.now - 1_000_000 * SECOND
 
 
 def append(journal: Journal, number: int) -> int:

@@ -16,32 +16,21 @@ from bookreel.storage.record import Direction, Kind, Record, decode_event, encod
 from bookreel.storage.reserve import RESERVE_BYTES, Note, Reserve, read_note
 from bookreel.storage.segment import SegmentReader, list_segments
 from bookreel.venues.huobi import Huobi
+from tests.clocks import START_NS, ManualClock
 from tests.simulation.disk import Crash, SimDisk
 
 ARCHIVE = Path("/archive")
 RESERVE = Layout(ARCHIVE).reserve
 ID = b"archive0"
 OPTIONS = JournalOptions(threads=False, archive_id=ID, segment_bytes=20_000)
-T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
 TOPIC = "market.btcusdt.bbo"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = T0
-
-    def wall_ns(self) -> int:
-        return self.now
-
-    def mono_ns(self) -> int:
-        return self.now - T0
 
 
 class Recorder:
     """One life of a recorder on a simulated disk, a frame every millisecond."""
 
-    def __init__(self, disk: SimDisk, clock: Clock) -> None:
+    def __init__(self, disk: SimDisk, clock: ManualClock) -> None:
         self.disk = disk
         self.clock = clock
         self.journal = Journal.open(ARCHIVE, "huobi", clock=clock, options=OPTIONS, disk=disk)
@@ -53,7 +42,7 @@ class Recorder:
 
     def _append(self, direction: Direction, kind: Kind, payload: bytes) -> int:
         self.clock.now += MS
-        pos = self.journal.append(self.clock.now, self.clock.now - T0, "a", 1, direction, kind, payload)
+        pos = self.journal.append(self.clock.now, self.clock.now - START_NS, "a", 1, direction, kind, payload)
         self.times[pos] = self.clock.now
         return pos
 
@@ -106,7 +95,7 @@ def holes(disk: SimDisk) -> list[tuple[str, int]]:
 
 
 def test_a_recorder_that_dies_on_a_full_disk_is_known_to_have_lost_to_that() -> None:
-    disk, clock = SimDisk(), Clock()
+    disk, clock = SimDisk(), ManualClock()
     life = Recorder(disk, clock)
     life.run(30)
     since = life.fill()
@@ -129,7 +118,7 @@ def test_a_recorder_that_dies_on_a_full_disk_is_known_to_have_lost_to_that() -> 
 
 
 def test_a_recorder_that_survives_a_full_disk_has_no_hole() -> None:
-    disk, clock = SimDisk(), Clock()
+    disk, clock = SimDisk(), ManualClock()
     life = Recorder(disk, clock)
     life.run(5)
     since = life.fill()
@@ -149,7 +138,7 @@ def test_a_recorder_that_survives_a_full_disk_has_no_hole() -> None:
 
 
 def test_a_crash_after_space_came_back_is_a_crash() -> None:
-    disk, clock = SimDisk(), Clock()
+    disk, clock = SimDisk(), ManualClock()
     life = Recorder(disk, clock)
     since = life.fill()
     disk.capacity = None
@@ -166,7 +155,7 @@ def test_a_crash_after_space_came_back_is_a_crash() -> None:
 
 
 def test_the_note_is_kept_until_the_journal_says_the_same_durably() -> None:
-    disk, clock = SimDisk(), Clock()
+    disk, clock = SimDisk(), ManualClock()
     life = Recorder(disk, clock)
     life.run(5)
     since = life.fill()
@@ -178,13 +167,13 @@ def test_the_note_is_kept_until_the_journal_says_the_same_durably() -> None:
         life.journal.pump_write()
     for seed in range(20):
         left = disk.power_loss(random.Random(seed))
-        Recorder(left, Clock()).run(1)
+        Recorder(left, ManualClock()).run(1)
         assert [event["from"] for event in events(left, "disk_full")] == [since], seed
 
 
 def test_it_may_fill_up_more_often_than_there_are_slots() -> None:
     """As long as no event of it is durable it counts as one time, from the first."""
-    disk, clock = SimDisk(), Clock()
+    disk, clock = SimDisk(), ManualClock()
     life = Recorder(disk, clock)
     notes: list[Note | None] = []
     since = None
@@ -214,12 +203,12 @@ def test_it_may_fill_up_more_often_than_there_are_slots() -> None:
 @pytest.mark.parametrize("content", [b"", bytes(RESERVE_BYTES), b"\xff" * RESERVE_BYTES, b"bookfull" * 99])
 def test_an_archive_without_a_good_reserve_is_opened(content: bytes, tmp_path: Path) -> None:
     path = Layout(tmp_path).reserve
-    Journal.open(tmp_path, "huobi", clock=Clock(), options=OPTIONS).close()
+    Journal.open(tmp_path, "huobi", clock=ManualClock(), options=OPTIONS).close()
     path.write_bytes(content)
-    Journal.open(tmp_path, "huobi", clock=Clock(), options=OPTIONS).close()
+    Journal.open(tmp_path, "huobi", clock=ManualClock(), options=OPTIONS).close()
     assert path.read_bytes() == bytes(RESERVE_BYTES)
     path.unlink()
-    Journal.open(tmp_path, "huobi", clock=Clock(), options=OPTIONS).close()
+    Journal.open(tmp_path, "huobi", clock=ManualClock(), options=OPTIONS).close()
     assert path.read_bytes() == bytes(RESERVE_BYTES)
 
 
@@ -253,7 +242,7 @@ def test_a_torn_note_destroys_no_other() -> None:
 
 @pytest.mark.parametrize("operation", ["create", "writev", "datasync", "rename", "sync_folder", "overwrite"])
 def test_without_a_reserve_everything_goes_on(operation: str) -> None:
-    disk, clock = SimDisk(), Clock()
+    disk, clock = SimDisk(), ManualClock()
     Journal.open(ARCHIVE, "huobi", clock=clock, options=OPTIONS, disk=disk).close()
 
     made = False
@@ -278,7 +267,7 @@ def test_without_a_reserve_everything_goes_on(operation: str) -> None:
 
 
 def test_an_archive_on_a_full_disk_can_be_opened_and_closed() -> None:
-    disk, clock = SimDisk(), Clock()
+    disk, clock = SimDisk(), ManualClock()
     Recorder(disk, clock).journal.close()
     disk.capacity = disk.used
     life = Recorder(disk, clock)

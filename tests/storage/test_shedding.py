@@ -15,21 +15,10 @@ from bookreel.storage.record import Direction, Kind, Record, decode_event, encod
 from bookreel.storage.segment import SegmentReader, list_segments
 from bookreel.storage.shedding import Marks, Shedding, Victim
 from bookreel.venues.huobi import Huobi
+from tests.clocks import START_NS, ManualClock
 
-T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
 CEILING = 100_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = T0
-
-    def wall_ns(self) -> int:
-        return self.now
-
-    def mono_ns(self) -> int:
-        return self.now - T0
 
 
 class Feed:
@@ -37,7 +26,7 @@ class Feed:
 
     def __init__(self, archive: Path, spool_bytes: int = CEILING) -> None:
         self.archive = archive
-        self.clock = Clock()
+        self.clock = ManualClock()
         options = JournalOptions(threads=False, spool_bytes=spool_bytes)
         self.journal = Journal.open(archive, "huobi", clock=self.clock, options=options)
         self.seqs: Counter[str] = Counter()
@@ -49,7 +38,7 @@ class Feed:
     def append(self, direction: Direction, kind: Kind, payload: bytes, conn: str = "line-0") -> int:
         self.clock.now += MS
         now = self.clock.now
-        return self.journal.append(now, now - T0, conn, 1 if conn else 0, direction, kind, payload)
+        return self.journal.append(now, now - START_NS, conn, 1 if conn else 0, direction, kind, payload)
 
     def event(self, name: str, conn: str = "line-0", **facts: Any) -> int:
         return self.append(Direction.INTERNAL, Kind.EVENT, encode_event(name, **facts), conn)
