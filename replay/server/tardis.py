@@ -6,8 +6,10 @@ it, and the clients that do without it, fetch from tardis's own service. All of 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 from aiohttp import web
@@ -42,6 +44,13 @@ _PLAIN_TEXT: Final = "text/plain"
 _CHUNK_BYTES: Final = 65_536
 _MINUTE_NS: Final = 60_000_000_000
 _MINUTES_MAX: Final = 600_000
+
+_FEEDS: Final = 4
+"""Answers of the data feed that are made at once. The others wait: its clients ask for sixty minutes at once, and for
+a minute longer where they are told to come again.
+"""
+
+_feeds: Final[WeakKeyDictionary[web.Application, asyncio.Semaphore]] = WeakKeyDictionary()
 
 
 async def _replay(request: web.Request, values: Values) -> web.StreamResponse:
@@ -96,7 +105,8 @@ async def _feed(request: web.Request, values: Values) -> web.StreamResponse:
         yield from in_chunks(*tape)
 
     headers = {"x-slice-size": str(size), "x-suggested-slice-size": str(size)}
-    return await _answer(request, read, _PLAIN_TEXT, headers, always_encoded=True)
+    async with _feeds.setdefault(request.app, asyncio.Semaphore(_FEEDS)):
+        return await _answer(request, read, _PLAIN_TEXT, headers, always_encoded=True)
 
 
 async def _answer(
@@ -181,7 +191,6 @@ ROUTES: Final = (
         answers={_PLAIN_TEXT: None},
         parameters=_FEED_PARAMETERS,
         errors=(400, 404),
-        stream=True,
     ),
     Route(
         path="/ws-replay",

@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from bookreel.book.l2 import L2Book
+from bookreel.book.model import Levels
 from bookreel.replay.server.errors import BadRequest
 from bookreel.replay.server.tardis_types import BookSnapshot, Level, TradeBar, Value, stamp
 
@@ -115,8 +116,7 @@ class _Books:
     def __init__(self, name: str, depth: int, interval: float, symbol: str, exchange: str) -> None:
         self._name, self._symbol, self._exchange = name, symbol, exchange
         self._depth, self._interval = depth, interval
-        self._bids = [_EMPTY] * depth
-        self._asks = [_EMPTY] * depth
+        self._best: tuple[Levels, Levels] = ([], [])
         self._changed = self._begun = False
         self._last = -1
 
@@ -124,13 +124,10 @@ class _Books:
         assert isinstance(event, BookEvent), "only those are taken"
         if self._due(event.ts):
             yield self._value(event)
-        bids, asks = event.book.top(self._depth)
-        for name, levels in (("_bids", bids), ("_asks", asks)):
-            found = [Level(price, size) for price, size in levels]
-            found += [_EMPTY] * (self._depth - len(found))
-            if found != getattr(self, name):
-                setattr(self, name, found)
-                self._changed = True
+        best = event.book.top(self._depth)
+        if best != self._best:
+            self._best = best
+            self._changed = True
         self._last = event.ts
         if self._due(event.ts):
             yield self._value(event)
@@ -149,17 +146,22 @@ class _Books:
 
     def _value(self, event: BookEvent) -> BookSnapshot:
         self._changed = False
+        bids, asks = self._best
         return BookSnapshot(
             symbol=self._symbol,
             exchange=self._exchange,
             name=self._name,
             depth=self._depth,
             interval=_plain(self._interval),
-            bids=self._bids,
-            asks=self._asks,
+            bids=self._levels(bids),
+            asks=self._levels(asks),
             timestamp=stamp(self._last),
             local_timestamp=event.local,
         )
+
+    def _levels(self, found: Levels) -> list[Level]:
+        levels = [Level(price, size) for price, size in found]
+        return levels + [_EMPTY] * (self._depth - len(levels))
 
 
 class _Bars:

@@ -7,7 +7,7 @@ a gap there is a new one. Where the range begins inside of a run, the book of th
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -26,6 +26,7 @@ from bookreel.replay import (
     Session,
 )
 from bookreel.replay.server.tardis_computed import (
+    PLAIN,
     BookEvent,
     Computed,
     TradeEvent,
@@ -67,6 +68,8 @@ class Normal:
         kinds = [computed(name) for name in options.data_types]
         self._given = {kind for kind, _ in kinds}
         self._makers: list[Callable[[str, str], Computed]] = [make for _, make in kinds if make is not None]
+        # A book is kept only for what is computed of it.
+        self._keeps_books = any(is_of_books(name) and name not in PLAIN for name in options.data_types)
         self._computed: dict[str, list[Computed]] = {}
         self._books: dict[str, L2Book] = {}
         self._disconnects = bool(options.with_disconnect_messages)
@@ -87,18 +90,27 @@ class Normal:
         feeds = {"trade.detail", "bbo", *self._feeds.values()}
         self._events = archive.events(self._symbols, tables, span.start, span.end, feeds=feeds)
 
+    def values(self) -> Iterator[msgspec.Struct]:
+        """Each message."""
+        for _, values in self._steps():
+            yield from values
+
     def items(self, source: int) -> Iterator[_Item]:
         """Each message, with where it stands."""
         numbers = count()
+        for place, values in self._steps():
+            for value in values:
+                yield _Item(place, source, next(numbers), value)
+
+    def _steps(self) -> Iterator[tuple[int, Iterable[msgspec.Struct]]]:
+        """What each event leads to, with where that stands."""
         for symbol, feed in self._feeds.items():
-            for value in self._first(symbol, feed):
-                yield _Item(0, source, next(numbers), value)
+            yield 0, self._first(symbol, feed)
         for event in self._events:
             kind = type(event)
             if kind in _TAKERS:
-                place = max(event.pos or 0, getattr(event, "epoch", 0) if kind is RecordedDelta else 0)
-                for value in _TAKERS[kind](self, event):
-                    yield _Item(place, source, next(numbers), value)
+                place = max(event.pos, event.epoch) if isinstance(event, RecordedDelta) else event.pos or 0
+                yield place, _TAKERS[kind](self, event)
 
     def _first(self, symbol: str, feed: str) -> Iterator[msgspec.Struct]:
         """The book with which the range begins, if it begins inside of a run."""
@@ -121,9 +133,9 @@ class Normal:
                 timestamp=stamp(ts),
                 local_timestamp=local,
             )
-        yield from self._compute(
-            event.symbol, TradeEvent(event.price, event.size, str(event.side), ts, local)
-        )
+        if self._makers:
+            trade = TradeEvent(event.price, event.size, str(event.side), ts, local)
+            yield from self._compute(event.symbol, trade)
 
     def _snapshot(self, event: RecordedSnapshot) -> Iterator[msgspec.Struct]:
         if event.source != "keyframe" and self._feeds.get(event.symbol) == event.feed:
@@ -132,20 +144,22 @@ class Normal:
 
     def _load(self, symbol: str, bids: Any, asks: Any, ts: int, local: str) -> Iterator[msgspec.Struct]:
         book = self._books.setdefault(symbol, L2Book())
-        book.load(bids, asks)
         if "book_change" in self._given:
             yield self._change(symbol, bids, asks, ts, local, is_snapshot=True)
-        yield from self._compute(symbol, BookEvent(book, ts, local))
+        if self._keeps_books:
+            book.load(bids, asks)
+            yield from self._compute(symbol, BookEvent(book, ts, local))
 
     def _delta(self, event: RecordedDelta) -> Iterator[msgspec.Struct]:
         book = self._books.get(event.symbol)
         if book is None or self._feeds.get(event.symbol) != event.feed or not (event.bids or event.asks):
             return
-        book.apply(event)
         ts, local = event.ts_event // _MS_NS, stamp(event.ts_recv // _MS_NS)
         if "book_change" in self._given:
             yield self._change(event.symbol, event.bids, event.asks, ts, local, is_snapshot=False)
-        yield from self._compute(event.symbol, BookEvent(book, ts, local))
+        if self._keeps_books:
+            book.apply(event)
+            yield from self._compute(event.symbol, BookEvent(book, ts, local))
 
     def _change(
         self, symbol: str, bids: Any, asks: Any, ts: int, local: str, *, is_snapshot: bool
@@ -160,16 +174,18 @@ class Normal:
             local_timestamp=local,
         )
 
-    def _quote(self, event: RecordedBbo) -> Iterator[msgspec.Struct]:
-        yield BookTicker(
-            symbol=event.symbol.upper(),
-            exchange=self._exchange,
-            ask_amount=_known(event.ask_size),
-            ask_price=_known(event.ask),
-            bid_price=_known(event.bid),
-            bid_amount=_known(event.bid_size),
-            timestamp=stamp(event.ts_event // _MS_NS),
-            local_timestamp=stamp(event.ts_recv // _MS_NS),
+    def _quote(self, event: RecordedBbo) -> Iterable[msgspec.Struct]:
+        return (
+            BookTicker(
+                symbol=event.symbol.upper(),
+                exchange=self._exchange,
+                ask_amount=event.ask_size or UNSET,
+                ask_price=event.ask or UNSET,
+                bid_price=event.bid or UNSET,
+                bid_amount=event.bid_size or UNSET,
+                timestamp=stamp(event.ts_event // _MS_NS),
+                local_timestamp=stamp(event.ts_recv // _MS_NS),
+            ),
         )
 
     def _session(self, event: Session) -> Iterator[msgspec.Struct]:
@@ -178,8 +194,6 @@ class Normal:
             yield Disconnect(exchange=self._exchange, local_timestamp=stamp(event.ts_recv // _MS_NS))
 
     def _compute(self, symbol: str, event: TradeEvent | BookEvent) -> Iterator[msgspec.Struct]:
-        if not self._makers:
-            return
         made = self._computed.get(symbol)
         if made is None:
             made = self._computed[symbol] = [make(symbol.upper(), self._exchange) for make in self._makers]
@@ -188,7 +202,7 @@ class Normal:
                 yield from one.take(event)
 
 
-_TAKERS: Final[dict[Any, Callable[[Normal, Any], Iterator[msgspec.Struct]]]] = {
+_TAKERS: Final[dict[Any, Callable[[Normal, Any], Iterable[msgspec.Struct]]]] = {
     RecordedTrade: Normal._trade,
     RecordedSnapshot: Normal._snapshot,
     RecordedDelta: Normal._delta,
@@ -202,10 +216,9 @@ def normalised(path: Path, wanted: list[tuple[NormalOptions, Span]]) -> Iterator
     with ExitStack() as opened:
         # Each reader has its own archive.
         normals = [Normal(opened.enter_context(Archive(path)), options, span) for options, span in wanted]
+        if len(normals) == 1:
+            yield from normals[0].values()
+            return
         # Where messages stand is different for each of them, so the values themselves are not compared.
         for item in heapq.merge(*(normal.items(number) for number, normal in enumerate(normals))):
             yield item.value
-
-
-def _known(value: float | None) -> Any:
-    return UNSET if value is None or not value else value

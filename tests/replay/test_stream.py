@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,22 @@ async def lines(stream: LineStream, size: int = 1_000) -> list[bytes]:
     """Its lines, without the last, which is the end."""
     stream.chunk_bytes = size
     return b"".join([bytes(chunk) async for chunk in stream]).splitlines()[:-1]
+
+
+def test_merged_streams_are_in_the_order_of_the_journal(archive: Archive) -> None:
+    """Whatever pages each of them is read in."""
+
+    def place(line: bytes) -> int | None:
+        said = json.loads(line)
+        return max(said["pos"], said["epoch"]) if said["type"] == "book_delta" else said["pos"]
+
+    found = asyncio.run(lines(archive.merged(STREAMS, offload=inline)))
+    places = [known for known in map(place, found) if known is not None]
+    assert places == sorted(places)
+    for name, choice in STREAMS.items():
+        tag = b'{"stream":"%s",' % name.encode()
+        own = asyncio.run(lines(archive.lines(choice.symbols, choice.tables, offload=inline)))
+        assert [b"{" + line.removeprefix(tag) for line in found if line.startswith(tag)] == own
 
 
 @pytest.mark.parametrize("speed", [None, 1e5])
