@@ -8,7 +8,7 @@ import msgspec
 
 from bookreel.venues.message import RequestId, Topic
 
-__all__ = ["PAUSES", "PAUSE_FLOOR_NS", "REQUESTS_MAX", "Line", "LineState", "Pace"]
+__all__ = ["PAUSES", "PAUSE_FLOOR_NS", "REQUESTS_MAX", "Cadence", "Line", "LineState"]
 
 REQUESTS_MAX: Final = 1024
 """Unanswered requests remembered for each line; older ones stay without a topic when they are refused."""
@@ -25,7 +25,7 @@ _PAUSE_MEMORY: Final = 64
 _INT64: Final = 2**63
 
 
-class Pace(msgspec.Struct):
+class Cadence(msgspec.Struct):
     """A stream's signs of life: when the last one came (receive time, ns), and its longest usual pause (ns)."""
 
     last_ts: int = 0

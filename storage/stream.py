@@ -11,7 +11,7 @@ import msgspec
 
 from bookreel.book.model import Cause
 from bookreel.book.sync import BookSync, OpenGap, SyncState
-from bookreel.storage.lines import PAUSE_FLOOR_NS, Line, Pace
+from bookreel.storage.lines import PAUSE_FLOOR_NS, Cadence, Line
 from bookreel.storage.shedding import SHED_CAUSES
 from bookreel.storage.turns import Turns
 from bookreel.venues.message import Topic
@@ -29,7 +29,7 @@ class StreamState(msgspec.Struct):
     run: int | None
     first: int | None
     since: int
-    pace: Pace
+    pace: Cadence
     acked_ts: int
     last_seq: int | None
     keyframe_ts: int
@@ -79,7 +79,7 @@ class Stream:
         self.run: int | None = None
         self.first: int | None = None
         self.since = 0
-        self.pace = Pace()
+        self.pace = Cadence()
         # When a subscription was last acknowledged, until the next message.
         self.acked_ts = 0
         self.last_seq: int | None = None
