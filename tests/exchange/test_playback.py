@@ -50,6 +50,13 @@ FEEDS_OF_SMALL: Final = (
 )
 
 
+def test_what_is_due_at_an_instant_comes_at_it(project: Callable[..., Projector]) -> None:
+    projector = project()
+    projector.playback.open(MBP, projector.now)
+    assert projector.playback.venue_ns() == ns(0.0)
+    assert [topic for topic, _ in projector.playback.advance(projector.now)] == [MBP.text]
+
+
 def test_requests_are_answered_as_of_the_clock(project: Callable[..., Projector]) -> None:
     projector = project()
     projector.until(2.2)
