@@ -57,7 +57,7 @@ sim: $(VENV)/.test  ## record a simulated day with every fault, and 220 short se
 crash: $(VENV)/.test  ## kill the recorder, the sealer and the power at every point, and recover
 	$(BIN)/python -m tests.crash
 
-fuzz: $(VENV)/.test  ## six million hostile frames, and every bit of a segment flipped
+fuzz: $(VENV)/.test  ## up to ten million hostile frames, and every bit of a segment flipped
 	$(BIN)/python -m tests.fuzz
 
 mutants: $(VENV)/.test  ## plant bugs, and see that the tests find each one

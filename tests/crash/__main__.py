@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,7 @@ def _figures(results: dict[str, Any], failures: int) -> Iterator[tuple[str, int 
 @click.option("--shutdowns", default=30, show_default=True, help="Whole recorders to end under load.")
 @click.option("--states", default=2_000_000, show_default=True, help="States of the disk after a power loss.")
 @click.option("--full", default=250, show_default=True, help="Disks to fill up while a recorder writes.")
+@click.option("--minutes", default=9.0, show_default=True, help="No piece of work is begun after these.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts.")
 def main(
     seed: int,
@@ -92,9 +94,12 @@ def main(
     shutdowns: int,
     states: int,
     full: int,
+    minutes: float,
     parts: tuple[str, ...],
 ) -> None:
-    """Kill the recorder, the sealer and the power at every point, and recover."""
+    """Kill the recorder, the sealer and the power at every point, and recover. What is left when the time is up is
+    left of each part alike.
+    """
     chosen = parts or tuple(PARTS)
     every = {
         "kills": _pieces("kills", kills, 240, seed),
@@ -107,14 +112,22 @@ def main(
         "full": _pieces("full", full, 50, seed),
         "overload": [Task("overload", (_OVERLOAD_S,))],
     }
-    tasks = [task for part in PARTS if part in chosen for task in every[part]]
+    shares = [
+        (at / len(every[part]), task)
+        for part in PARTS
+        if part in chosen
+        for at, task in enumerate(every[part])
+    ]
+    tasks = [task for _, task in sorted(shares, key=itemgetter(0))]
     results: dict[str, Any] = {}
     failures: list[str] = []
+    done = 0
     begun = time.monotonic()
     console = Console(stderr=True)
     with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
         bar = progress.add_task("crash", total=len(tasks))
-        for future, task in _spread(tasks, jobs):
+        for future, task in _spread(tasks, jobs, begun + 60 * minutes):
+            done += 1
             error = future.exception()
             if error is not None:
                 notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
@@ -126,7 +139,9 @@ def main(
             else:
                 results[task.part] = future.result()
             progress.advance(bar)
-    figures = dict(_figures(results, len(failures)))
+    figures = dict(_figures(results, len(failures))) | {
+        "pieces of work left for lack of time": len(tasks) - done
+    }
     figures |= {
         "seconds": round(time.monotonic() - begun, 1),
         "seconds of CPU": round(sum(os.times()[:4]), 1),
@@ -139,9 +154,9 @@ def main(
     sys.exit(1 if failures else 0)
 
 
-def _spread(tasks: list[Task], jobs: int) -> Iterator[tuple[Future[Any], Task]]:
-    """Tasks as they end. While so many processes wait, half as many compute; then as many. Each kind has processes of
-    its own: those that fork must not have loaded what the others need.
+def _spread(tasks: list[Task], jobs: int, until: float) -> Iterator[tuple[Future[Any], Task]]:
+    """Tasks as they end; ``until``: when to begin no more. While so many processes wait, half as many compute; then
+    as many. Each kind has processes of its own: those that fork must not have loaded what the others need.
     """
     spawned = multiprocessing.get_context("spawn")
     waiting = [task for task in tasks if task.part not in _COMPUTING]
@@ -154,6 +169,9 @@ def _spread(tasks: list[Task], jobs: int) -> Iterator[tuple[Future[Any], Task]]:
         counts = {first: 0, second: 0}
         pools: dict[Future[Any], ProcessPoolExecutor] = {}
         while True:
+            if time.monotonic() > until:
+                waiting.clear()
+                computing.clear()
             beside = jobs // 2 if waiting or counts[first] else jobs
             for pool, left, width in ((first, waiting, jobs), (second, computing, beside)):
                 while left and counts[pool] < width:

@@ -9,7 +9,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,20 +30,23 @@ _SHOWN: Final = 20
 @click.command()
 @click.option("--seed", default=1, show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Processes.")
-@click.option("--size", default=6_000_000, show_default=True, help="Spoiled frames in all; 0: none.")
+@click.option("--size", default=10_000_000, show_default=True, help="Spoiled frames in all; 0: none.")
 @click.option("--frames", default=FRAMES, show_default=True, help="Spoiled frames of one recorder.")
 @click.option(
     "--damage", default=1, show_default=True, help="Every so many bits and bytes of stored files are flipped."
 )
+@click.option("--minutes", default=7.0, show_default=True, help="No recorder is fed after these.")
 @click.option("--episode", "number", type=int, help="Only this one: what repeats a finding.")
-def command(seed: int, jobs: int, size: int, frames: int, damage: int, number: int | None) -> None:
+def command(
+    seed: int, jobs: int, size: int, frames: int, damage: int, minutes: float, number: int | None
+) -> None:
     """Feed the recorder hostile frames. Exit code 1 if anything is found."""
     begun = time.perf_counter()
     figures: dict[str, Any] = {}
     findings: list[Finding] = []
     numbers = range(-(-size // frames)) if number is None else range(number, number + 1)
     if numbers:
-        figures, findings = _frames(seed, frames, numbers, jobs)
+        figures, findings = _frames(seed, frames, numbers, jobs, begun + 60 * minutes)
     if number is None:
         more, wrong = _corruption(jobs, damage)
         figures |= more
@@ -62,10 +66,14 @@ def command(seed: int, jobs: int, size: int, frames: int, damage: int, number: i
         raise SystemExit(1)
 
 
-def _frames(seed: int, frames: int, numbers: range, jobs: int) -> tuple[dict[str, Any], list[Finding]]:
+def _frames(
+    seed: int, frames: int, numbers: range, jobs: int, until: float
+) -> tuple[dict[str, Any], list[Finding]]:
     total = Outcome()
     kinds: Counter[str] = Counter()
-    for outcome in _spread([(seed, number, frames) for number in numbers], jobs):
+    recorders = 0
+    for outcome in _spread([(seed, number, frames) for number in numbers], jobs, until):
+        recorders += 1
         for name in (
             "spoiled",
             "right",
@@ -90,7 +98,7 @@ def _frames(seed: int, frames: int, numbers: range, jobs: int) -> tuple[dict[str
         "spoiled frames": total.spoiled,
         "right frames between them": total.right,
         "ways of spoiling": len(total.mutators),
-        "recorders": len(numbers),
+        "recorders": recorders,
         "of these sealed and read back": total.sealed,
         "rows checked": total.rows,
         "books made live": total.adopted,
@@ -138,8 +146,10 @@ def _corruption(jobs: int, step: int) -> tuple[dict[str, Any], list[str]]:
     return figures, wrong
 
 
-def _spread(tasks: list[tuple[int, int, int]], jobs: int) -> Iterator[Outcome]:
-    """Outcomes as they come, by so many processes; a process that dies takes the run with it."""
+def _spread(tasks: list[tuple[int, int, int]], jobs: int, until: float) -> Iterator[Outcome]:
+    """Outcomes as they come, by so many processes; a process that dies takes the run with it. ``until``: when to
+    begin no more.
+    """
     with Progress(
         TextColumn("fuzzing"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(),
         transient=True, disable=not sys.stderr.isatty(),
@@ -147,13 +157,21 @@ def _spread(tasks: list[tuple[int, int, int]], jobs: int) -> Iterator[Outcome]:
         bar = progress.add_task("frames", total=len(tasks))
         if len(tasks) == 1 or jobs == 1:
             for task in tasks:
+                if time.perf_counter() > until:
+                    return
                 yield episode(*task)
                 progress.advance(bar)
             return
+        left = iter(tasks)
         with ProcessPoolExecutor(jobs) as pool:
-            for made in as_completed([pool.submit(episode, *task) for task in tasks]):
-                yield made.result()
-                progress.advance(bar)
+            at_work = {pool.submit(episode, *task) for task in islice(left, 2 * jobs)}
+            while at_work:
+                done, at_work = wait(at_work, return_when=FIRST_COMPLETED)
+                if time.perf_counter() < until:
+                    at_work |= {pool.submit(episode, *task) for task in islice(left, len(done))}
+                for made in done:
+                    yield made.result()
+                    progress.advance(bar)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from tests.mutants.mutant import ROOT, Copy, Mutant, load_mutants
 
-_BASE_TIMEOUT_S: Final = 300.0
+_BASE_TIMEOUT_S: Final = 900.0
 _SLOWER: Final = 5.0
 """How much longer than without a bug a test may take before it counts as hung."""
 
