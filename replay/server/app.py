@@ -14,6 +14,7 @@ from aiohttp import HttpVersion11, web
 
 from bookreel.replay.server import data, replay, sql, status, tardis
 from bookreel.replay.server.auth import LOOPBACK, Guard
+from bookreel.replay.server.delivery import CURSOR
 from bookreel.replay.server.errors import (
     BadRequest,
     Internal,
@@ -170,6 +171,7 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers.setdefault("Cache-Control", "no-store")
     if (origin := request.get(_ORIGIN)) is not None:
         response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = CURSOR
         response.headers["Vary"] = "Origin"
 
 

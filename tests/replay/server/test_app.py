@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+from itertools import product
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -127,6 +129,19 @@ def test_the_token_is_needed_but_for_the_health(recorded: Path) -> None:
         assert site.get("/v1/symbols", headers={"Authorization": f"Bearer {TOKEN}"}).status != 401
 
 
+def test_as_many_streams_as_are_allowed(recorded: Path) -> None:
+    request = b"GET /v1/replay?speed=0.000001 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with (
+        serving(recorded, Settings(workers=1, limits=Limits(streams=1))) as site,
+        socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection,
+    ):
+        connection.sendall(request)
+        connection.recv(65_536)
+        reply = site.get("/v1/trades")
+        assert (reply.status, reply.json()["error"], reply.headers["retry-after"]) == (429, "busy", "1")
+        assert site.get("/v1/symbols").status == 200, "short answers need no place"
+
+
 def test_without_a_token_only_loopback_is_possible() -> None:
     with pytest.raises(BadListen, match="no token is set"):
         Settings(host="0.0.0.0")
@@ -159,3 +174,61 @@ def test_a_port_in_use_is_named(site: Site, recorded: Path) -> None:
 def test_a_client_that_says_nothing_more_is_left(recorded: Path, beginning: bytes) -> None:
     with serving(recorded, Settings(workers=1, limits=Limits(header_s=0.2))) as site:
         raw(site, beginning)  # returns: the server has closed it
+
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+SOCKETS = [
+    "/v1/replay?tables=gaps",
+    "/ws-replay?exchange=huobi&from=2000-01-01&to=2000-01-02",
+    "/ws-replay-normalized?options="
+    + quote('{"exchange":"huobi","from":"2000-01-01","to":"2000-01-02","dataTypes":["trade"]}'),
+]
+
+
+def handshake(site: Site, path: str, **headers: str) -> int:
+    """The status of a WebSocket's handshake; the connection is left then."""
+    lines = "".join(
+        f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **UPGRADE, **headers}.items()
+    )
+    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+        return int(connection.recv(12).split()[1])
+
+
+@pytest.mark.parametrize("path", SOCKETS, ids=lambda path: path.partition("?")[0])
+def test_a_websocket_is_guarded_as_any_request(recorded: Path, path: str) -> None:
+    settings = Settings(workers=1, token=TOKEN, allow_origins=("http://page.example",))
+    with serving(recorded, settings) as site:
+        right = {"Authorization": f"Bearer {TOKEN}"}
+        assert handshake(site, path) == 401
+        assert handshake(site, path, Authorization="Bearer 0123456789abcdef-toke") == 401
+        assert handshake(site, f"{path}&token={TOKEN}") == 401, "a token in an address ends up in logs"
+        assert handshake(site, path, **right) == 101
+        assert handshake(site, path, **right, Origin="http://page.example") == 101
+        assert handshake(site, path, **right, Origin="http://localhost") == 101
+        assert handshake(site, path, **right, Origin="http://evil.example") == 403
+        assert handshake(site, path, **right, Origin="null") == 403
+        assert handshake(site, path, **right, Host="evil.example") == 403
+
+
+def test_a_page_that_is_not_allowed_gets_no_header_that_lets_it_read(recorded: Path) -> None:
+    with serving(recorded, Settings(workers=1, token=TOKEN, allow_origins=("http://page.example",))) as site:
+        asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+        for method, origin in product(
+            ("GET", "OPTIONS"), ("http://evil.example", "http://page.example:81", "null")
+        ):
+            reply = site.ask(method, "/v1/symbols", asked | {"Origin": origin})
+            assert reply.status == 403
+            assert not [name for name in reply.headers if name.startswith("access-control")]
+        reply = site.ask("OPTIONS", "/v1/symbols", asked | {"Origin": "http://page.example"})
+        assert reply.status == 204, "a browser asks this without the token"
+        assert "Authorization" in reply.headers["access-control-allow-headers"]
+        reply = site.get("/v1/symbols", headers={"Origin": "http://page.example"})
+        assert (reply.status, reply.headers["access-control-allow-origin"]) == (401, "http://page.example")
+        assert reply.headers["access-control-expose-headers"] == "Bookreel-Cursor"
+        assert reply.headers["vary"] == "Origin"

@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import pyarrow.parquet
 import pytest
 
 from bookreel.replay import Archive
+from bookreel.replay.asof import BOOKS
+from bookreel.replay.server.books import book_rows
+from bookreel.replay.server.desk import Desk
 from bookreel.replay.texts import json_rows
 from bookreel.storage.schema import TABLES
 from tests.replay.market import SYMBOLS
@@ -326,3 +330,30 @@ def test_the_nearest_names_are_given(site: Site) -> None:
 def test_json_is_strict(site: Site) -> None:
     for line in site.get("/v1/tickers").body.splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(word))
+
+
+@pytest.mark.parametrize("every", [1, 1_000, 10**9])
+def test_a_sampled_book_is_made_in_small_parts(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def books(archive: Archive, symbol: str, start: int, end: int, every: int, *_: Any) -> pa.Table:
+        lengths.append(end - start)
+        if len(lengths) == 30:
+            raise Enough
+        return BOOKS.empty_table()
+
+    lengths: list[int] = []
+    monkeypatch.setattr(Archive, "books", books)
+    delivery = {"form": "ndjson", "encoding": None, "limit": None, "rows_max": 10}
+    times = {"start": None, "end": 1 << 62, "cursor": None}
+    with Archive(recorded) as archive, suppress(Enough):
+        list(
+            book_rows(
+                Desk(archive),
+                {"symbol": SYMBOL, "feed": None, "every": every, "depth": 1, **times, "delivery": delivery},
+            )
+        )
+    assert lengths and max(lengths) <= 10_000 * every
