@@ -51,7 +51,7 @@ peers: $(VENV)/.peers $(VENV)/.test  ## prove the embedded exchanges with ccxt, 
 schema: $(VENV)/.schema $(VENV)/.test  ## fuzz the server by its own document, beside a running recorder
 	$(BIN)/python -m pytest -m schema tests/replay/server
 
-sim: $(VENV)/.test  ## record a simulated day with every fault, and 220 short seeds
+sim: $(VENV)/.test  ## record 16 simulated hours with every fault, and 120 short seeds
 	$(BIN)/python -m tests.simulation
 
 crash: $(VENV)/.test  ## kill the recorder, the sealer and the power at every point, and recover
