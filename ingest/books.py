@@ -10,12 +10,18 @@ from bookreel.book.model import Cause, Delta, Snapshot
 from bookreel.book.sync import BookSync, Outcome, State
 from bookreel.ingest.freshness import newer_book
 from bookreel.ingest.witness import Witnesses
+from bookreel.storage.histogram import Histogram
 from bookreel.venues.message import Topic
 
 __all__ = ["RESYNC_BUCKETS_S", "LiveBook", "LiveBooks"]
 
 RESYNC_BUCKETS_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histogram of how long books were not live."""
+
+_UPDATE_BOUNDS_S: Final = (
+    *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4),
+    *(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0),
+)
 
 _APPLIED: Final = Outcome.APPLIED
 _RETRY_NS: Final = 100_000_000
@@ -66,6 +72,10 @@ class LiveBook:
         elif outcome is Outcome.DUPLICATE:
             self._totals.duplicates += 1
         return outcome
+
+    def updated(self, took_ns: int) -> None:
+        """From the receipt of a delta to its being part of the book it took so long."""
+        self._totals.update_times.add(took_ns / 1e9)
 
     def snapshot(self, snapshot: Snapshot | None, pos: int, wall: int, mono: int) -> Outcome:
         """A reply, whoever asked for it."""
@@ -128,6 +138,8 @@ class LiveBooks:
         self.resync_counts = [0] * (len(RESYNC_BUCKETS_S) + 1)
         """For each of :data:`RESYNC_BUCKETS_S`, and for what took longer."""
         self.resync_sum_s = 0.0
+        self.update_times = Histogram(_UPDATE_BOUNDS_S)
+        """How long deltas took from being received to being part of their book, of one in 64."""
 
     def add(self, topic: Topic) -> LiveBook:
         """The book of a topic; a new one if there is none yet."""

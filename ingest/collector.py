@@ -193,7 +193,8 @@ class Collector:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._wait_for_stop(), name="stop")
-                group.create_task(self.pulse.run(tape, self.journal), name="pulse")
+                times = {"updated": self.books.update_times, "durable": self.journal.durable_times}
+                group.create_task(self.pulse.run(tape, self.journal, times), name="pulse")
                 group.create_task(self._refresh(tape, group), name="reference")
                 self._add_lines(tape, topics, group, recover=recover)
         except BaseExceptionGroup as group:

@@ -51,6 +51,8 @@ __all__ = ["Dialogue"]
 _APPLIED: Final = Outcome.APPLIED
 _MS: Final = 1_000_000
 _S: Final = 1_000_000_000
+_UNTIMED: Final = 63
+"""Of positions that have none of these bits, one in 64, it is measured how long the book took."""
 _BUSY_PAUSE_NS: Final = 2 * _S
 _BACKFILL_TRIES: Final = 4
 _FIRST_DELTA_NS: Final = 150 * _MS
@@ -261,6 +263,8 @@ class Dialogue:
             outcome = book.delta(event, pos, wall, mono)
             if outcome is not _APPLIED:
                 self._astray(book, outcome, mono)
+        if not pos & _UNTIMED:
+            book.updated(self._tape.clock.mono_ns() - mono)
 
     def _astray(self, book: LiveBook, outcome: Outcome, mono: int) -> None:
         """A delta was not applied."""

@@ -82,6 +82,9 @@ class _Source:
             help_ = "How long the disk took to make records durable."
             times = journal.sync_times
             yield _histogram("fsync_seconds", help_, times.bounds, times.counts, times.sum_s)
+            times = journal.durable_times
+            help_ = "From a record's receipt to its being durable."
+            yield _histogram("durable_seconds", help_, times.bounds, times.counts, times.sum_s)
         yield _gauge("ready", "1 if every stream is subscribed and every book live.", not status.reasons)
 
     def _lines(self, lines: list[LineStats]) -> Iterator[Metric]:
@@ -120,6 +123,9 @@ class _Source:
         yield _gauge("books", "Books followed.", books.total)
         help_ = "From a book's loss to its being live."
         yield _histogram("resync_seconds", help_, RESYNC_BUCKETS_S, books.resync_counts, books.resync_sum_s)
+        times = books.update_times
+        help_ = "From a delta's receipt to its being part of the book, of one in 64."
+        yield _histogram("update_seconds", help_, times.bounds, times.counts, times.sum_s)
         if self._collector.config.metrics_per_symbol:
             valid = GaugeMetricFamily(
                 f"{_PREFIX}book_valid", "1 while the book is live.", labels=["exchange", "symbol", "feed"]

@@ -1,15 +1,17 @@
-"""The recorder's own pulse: how late its event loop turns, how far the disk lags, whether the clock
-stepped.
+"""The recorder's own pulse: how late its event loop turns, how far the disk lags, whether the clock stepped, and
+how long frames took.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from bookreel.ingest.clock import Clock
 from bookreel.ingest.tape import Tape
+from bookreel.storage.histogram import Histogram
 
 __all__ = ["Pulse", "Watermarks"]
 
@@ -17,6 +19,8 @@ _INTERVAL_S: Final = 0.25
 _STEP_NS: Final = 50_000_000
 """A clock that is slewed moves far less than this between two beats."""
 _MARKS_MAX: Final = 4096
+_TOLD_NS: Final = 60_000_000_000
+"""How often it is journaled how long frames took."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +49,16 @@ class Pulse:
         # exact.
         self._marks: deque[tuple[int, int]] = deque()
 
-    async def run(self, tape: Tape, journal: Watermarks) -> None:
-        """Beat for ever; a step of the wall clock is journaled as an event ``clock``."""
+    async def run(
+        self, tape: Tape, journal: Watermarks, times: Mapping[str, Histogram] | None = None
+    ) -> None:
+        """Beat for ever; a step of the wall clock is journaled as an event ``clock``, and what was added to ``times``
+        in each minute as an event ``latency``.
+        """
         clock = self._clock
         offset = clock.wall_ns() - clock.mono_ns()
+        told_at = clock.mono_ns()
+        told: dict[str, list[int]] = {}
         while True:
             before = clock.mono_ns()
             await clock.sleep(_INTERVAL_S)
@@ -62,6 +72,10 @@ class Pulse:
                 self.clock_steps += 1
                 tape.event("clock", step_ns=step)
                 _log.warning("wall clock stepped: step_s=%.3f", step / 1e9)
+            if times and now - told_at >= _TOLD_NS:
+                told_at = now
+                facts: dict[str, Any] = {name: _since(each, name, told) for name, each in times.items()}
+                tape.event("latency", **facts)
 
     def _look(self, journal: Watermarks, now: int) -> None:
         marks = self._marks
@@ -71,3 +85,14 @@ class Pulse:
         self.durable_lag_s = (now - marks[0][1]) / 1e9 if marks else 0.0
         if len(marks) < _MARKS_MAX and journal.next_pos > durable + 1:
             marks.append((journal.next_pos, now))
+
+
+def _since(times: Histogram, name: str, told: dict[str, list[int]]) -> dict[str, list[float] | list[int]]:
+    """What was added since it was ``told`` last: inclusive upper bounds (s), and counts, one more than those."""
+    counts = list(times.counts)
+    before = told.get(name, [0] * len(counts))
+    told[name] = counts
+    return {
+        "bounds_s": list(times.bounds),
+        "counts": [now - then for now, then in zip(counts, before, strict=True)],
+    }

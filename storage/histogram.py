@@ -18,6 +18,7 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
         self.sum_s = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.sum_s += seconds
+    def add(self, seconds: float, times: int = 1) -> None:
+        """``times`` durations of so many seconds each."""
+        self.counts[bisect_left(self.bounds, seconds)] += times
+        self.sum_s += seconds * times

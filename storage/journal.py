@@ -217,6 +217,11 @@ class Journal:
         return self._writer.sync_times
 
     @property
+    def durable_times(self) -> Histogram:
+        """How long records took from being received to being durable, to a write's interval."""
+        return self._spool.durable_times
+
+    @property
     def disk_full_since(self) -> int | None:
         """Wall clock, ns UTC, since when the disk is full; None if it is not."""
         return self._writer.full_since

@@ -70,6 +70,8 @@ def encode_event(name: str, **facts: Any) -> bytes:
       last_seq of each): it is over, and this was given up.
     - ``disk_full`` (from, to): the disk took nothing meanwhile, and everything later. With ``lost``, written at the
       next opening: whether what came after ``from`` died with the process.
+    - ``latency`` (``updated`` and ``durable``, each with bounds_s and counts): how long the frames of the last minute
+      took to be part of their books (one in 64 of them), and to be durable.
     - ``import`` (file, sha256): a captured file follows.
     - anything else is for people (``resync``, ``refused``, ``quiet``...).
     """

@@ -21,6 +21,7 @@ from isal.isal_zlib import crc32
 from bookreel.book.model import Cause
 from bookreel.storage.codec import BODY, CONN_BYTES_MAX, FRAME, HEADER, MARKER, PAYLOAD_BYTES_MAX
 from bookreel.storage.errors import RecordTooLarge, StorageError
+from bookreel.storage.histogram import Histogram
 from bookreel.storage.record import Direction, Kind, encode_event
 from bookreel.storage.shedding import SHED_CAUSES, Marks, Shedding, Victim
 from bookreel.venues.message import Venue
@@ -29,6 +30,8 @@ __all__ = ["Batch", "Clock", "Counts", "Spool"]
 
 _RECORD_OVERHEAD: Final = 128
 """Bytes of memory that a record takes beside its own: object, slot, allocator."""
+
+_DURABLE_BOUNDS_S: Final = (0.01, 0.02, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 
 _PRESSED_PART: Final = 4
 """The disk does not keep up once one part in so many is filled."""
@@ -79,6 +82,11 @@ class Batch:
         return self.first_pos + len(self.buffers) - 1
 
     @property
+    def mono(self) -> int:
+        """When the first record was received, monotonic ns."""
+        return int(HEADER.unpack_from(self.buffers[0])[5])
+
+    @property
     def begun(self) -> bool:
         """Whether the kernel has taken a part of it."""
         return len(self.todo) != len(self.buffers) or self.todo[0] is not self.buffers[0]
@@ -111,6 +119,8 @@ class Spool:
         self._unsynced: deque[Batch] = deque()
         self._held = 0
         self.received = self.durable = self.shed = self.written = 0
+        self.durable_times = Histogram(_DURABLE_BOUNDS_S)
+        """How long records took from being received to being durable, each as the oldest that was written with it."""
         self._rewritten = self._failures = 0
         self._crowded = False
         self._shed_causes: dict[Cause, int] = dict.fromkeys(sorted(SHED_CAUSES), 0)
@@ -257,9 +267,11 @@ class Spool:
     def settle(self, batches: int) -> int:
         """The oldest so many written batches are durable. Returns their records."""
         records = 0
+        now = self._clock.mono_ns()
         with self._lock:
             for _ in range(batches):
                 batch = self._unsynced.popleft()
+                self.durable_times.add(max(0, now - batch.mono) / 1e9, len(batch.buffers))
                 records += len(batch.buffers)
                 self._held -= batch.size + len(batch.buffers) * _RECORD_OVERHEAD
                 self.durable_pos = batch.last_pos

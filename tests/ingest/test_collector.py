@@ -499,6 +499,8 @@ def test_numbers_and_health_over_http(run_recorder: Run, until: Until, unused_po
     assert value['bookreel_book_valid{exchange="huobi",feed="mbp.150",symbol="btcusdt"}'] == 1
     assert value['bookreel_frames_received_total{exchange="huobi",line="feed-0"}'] > 0
     assert value["bookreel_resync_seconds_count"] == 2
+    assert 0 < value["bookreel_durable_seconds_count"] <= value["bookreel_records_durable_total"]
+    assert "bookreel_update_seconds_count" in value
     assert collector.phase == "stopped"
 
 

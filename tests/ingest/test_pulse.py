@@ -6,14 +6,17 @@ from typing import Any
 
 from bookreel.ingest.pulse import Pulse
 from bookreel.ingest.tape import Tape
+from bookreel.storage.histogram import Histogram
 
 
-def beat(pulse: Pulse, tape: Tape, journal: Any, then: Any) -> None:
+def beat(
+    pulse: Pulse, tape: Tape, journal: Any, then: Any, times: dict[str, Histogram] | None = None
+) -> None:
     """Run the pulse until ``then``, called at each sleep, raises CancelledError."""
 
     async def main() -> None:
         with contextlib.suppress(asyncio.CancelledError):
-            await pulse.run(tape, journal)
+            await pulse.run(tape, journal, times)
 
     clock: Any = tape.clock
     sleep = clock.sleep
@@ -72,3 +75,23 @@ def test_how_far_the_disk_lags(clock: Any, journal: Any) -> None:
     assert lags[0] == 0
     assert 1.5 <= lags[8] <= 2.0
     assert lags[9] == 0
+
+
+def test_each_minute_tells_what_was_new_in_it(clock: Any, journal: Any) -> None:
+    times = Histogram((0.1, 1.0))
+    beats = iter(range(3 * 240 + 2))
+
+    def then() -> None:
+        number = next(beats, None)
+        if number is None:
+            raise asyncio.CancelledError
+        if number in (1, 2, 300):
+            times.add(0.5)
+
+    beat(Pulse(clock), Tape(journal, clock), journal, then, {"updated": times})
+    assert [event["updated"]["counts"] for event in journal.events("latency")] == [
+        [0, 2, 0],
+        [0, 1, 0],
+        [0, 0, 0],
+    ]
+    assert journal.events("latency")[0]["updated"]["bounds_s"] == [0.1, 1.0]

@@ -928,6 +928,23 @@ def test_records_become_durable_by_themselves_and_can_be_read_meanwhile(tmp_path
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("journal")]
 
 
+def test_how_long_records_took_to_be_durable(tmp_path: Path) -> None:
+    clock = ManualClock()
+    options = JournalOptions(threads=False)
+    with Journal.open(tmp_path, "huobi", clock=clock, options=options) as journal:
+        for age_s in (0.04, 0.09):
+            received = clock.mono_ns()
+            for _ in range(3):
+                journal.append(1, received, "line-0", 1, Direction.IN, Kind.COMPRESSED, b"frame")
+            journal.pump_write()
+            clock.now += int(age_s * 1e9)
+            journal.pump_sync()
+        times = journal.durable_times
+        took = {bound: count for bound, count in zip(times.bounds, times.counts, strict=False) if count}
+        assert journal.durable == sum(times.counts) == 6
+    assert took == {0.01: 3, 0.1: 3}, "the first ones are durable with the segment's name"
+
+
 def test_a_slow_sync_does_not_stop_writes(tmp_path: Path) -> None:
     disk = FaultyDisk()
     options = JournalOptions(write_interval_ms=1, fsync_interval_ms=2)
