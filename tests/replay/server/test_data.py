@@ -94,6 +94,14 @@ def test_pages_joined_are_the_whole(site: Site, recorded: Path, table: str, limi
     assert found[: len(expected)] == expected
 
 
+def test_a_page_is_the_last_only_where_no_row_is_left(site: Site) -> None:
+    rows = site.get("/v1/trades").lines()[-1]["rows"]
+    for limit, reason in ((rows - 1, "limit"), (rows, "complete"), (rows + 1, "complete")):
+        reply = site.get("/v1/trades", limit=limit)
+        assert reply.lines()[-1]["reason"] == reason
+        assert ("bookreel-cursor" in reply.headers) == (reason == "limit")
+
+
 def test_a_range_of_time_is_kept(site: Site, recorded: Path) -> None:
     every = rows_of(recorded, "trades")
     times = every["ts_recv"].cast(pa.int64()).to_pylist()
