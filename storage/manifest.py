@@ -42,7 +42,6 @@ digest: a bound or a count that is off by one flipped bit would hide rows.
 """
 
 _SUFFIX: Final = ".json"
-_READ_BYTES: Final = 1 << 20
 _END: Final = b"\n}"
 _DIGEST: Final = b',\n "sha256": "'
 """The last key: the digest of all before it."""
@@ -320,19 +319,30 @@ def read_entry(path: Path, disk: Disk) -> SegmentEntry:
 def _decode(path: Path, disk: Disk, kind: type[_Entry]) -> _Entry:
     file = disk.open(path)
     try:
-        content = file.read(0, max(file.size(), _READ_BYTES))
+        content = file.read(0, file.size())
     finally:
         file.close()
     try:
-        form = msgspec.json.decode(content, type=_Form).format
-        if form > MANIFEST_FORMAT:
-            raise UnknownFormat(path, form, MANIFEST_FORMAT)
-        body, found, digest = content.rpartition(_DIGEST)
-        if (found or form != 1) and digest != sha256(body).hexdigest().encode() + b'"' + _END + b"\n":
-            raise CorruptManifest(path, "its content is not what was written")
-        return msgspec.json.decode(content, type=kind)
+        entry = msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _refuse_newer(path, content)
         raise CorruptManifest(path, str(error)) from error
+    if entry.format > MANIFEST_FORMAT:
+        raise UnknownFormat(path, entry.format, MANIFEST_FORMAT)
+    body, found, digest = content.rpartition(_DIGEST)
+    if (found or entry.format != 1) and digest != sha256(body).hexdigest().encode() + b'"' + _END + b"\n":
+        raise CorruptManifest(path, "its content is not what was written")
+    return entry
+
+
+def _refuse_newer(path: Path, content: bytes) -> None:
+    """Raises UnknownFormat for an entry that a later version wrote in its own way."""
+    try:
+        form = msgspec.json.decode(content, type=_Form).format
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return
+    if form > MANIFEST_FORMAT:
+        raise UnknownFormat(path, form, MANIFEST_FORMAT)
 
 
 class _Form(msgspec.Struct):

@@ -24,7 +24,20 @@ Change = tuple[bool, Levels, Levels]
 """Whether it is the whole book, bids, asks."""
 
 NEAR = [round(100 + step / 10, 1) for step in range(-15, 16)]
-FAR = [9.377e-11, 9.4e-11, 0.05, 0.1, math.nextafter(0.1, 1), 1 / 3, 99.9, 100.0, 61_800.25, 3e9, 1e300]
+FAR = [
+    9.377e-11,
+    9.4e-11,
+    0.05,
+    0.1,
+    math.nextafter(0.1, 1),
+    1 / 3,
+    99.9,
+    100.0,
+    100.04,
+    61_800.25,
+    3e9,
+    1e300,
+]
 
 prices = st.sampled_from(NEAR) | st.sampled_from(FAR)
 sizes = st.sampled_from([0.0, 0.0, 1e-18, 1.5, 2.0, 3e12])
@@ -119,6 +132,14 @@ def test_a_price_that_moves_on_and_on_keeps_its_array_small() -> None:
         ]
         wanted = [one.best() for one in engine(book, changes)]
         assert list(zip(*map(numbers, ladder.best(columns(changes))), strict=True)) == wanted
+
+
+def test_a_finer_price_than_those_before_does_not_take_the_row_of_another() -> None:
+    ladder = Ladder()
+    ladder.best(columns([(True, [(100.0, 1.0)], [(101.0, 1.0)])]))
+    found = ladder.best(columns([(False, [(100.4, 2.0)], []), (False, [(100.4, 0.0)], [(101.3, 3.0)])]))
+    assert (found.bid.tolist(), found.bid_size.tolist()) == ([100.4, 100.0], [2.0, 1.0])
+    assert ladder.levels() == ([(100.0, 1.0)], [(101.0, 1.0), (101.3, 3.0)])
 
 
 @pytest.mark.parametrize("price", [math.nan, math.inf, -math.inf])
