@@ -51,7 +51,7 @@ async def record(
         "audit_interval_s": 0,
     }
     collector = Collector(load_config(None, chosen), rng=random.Random(7))
-    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(300), asyncio.TaskGroup() as tasks:
         tasks.create_task(collector.run())
         try:
             await during(collector)

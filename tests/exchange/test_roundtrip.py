@@ -42,6 +42,7 @@ def test_real_frames_recorded_again_are_the_same(shared_data: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_whole_real_file_recorded_again_is_the_same(
     request: pytest.FixtureRequest, shared_data: Path, tmp_path: Path
 ) -> None:
