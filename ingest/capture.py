@@ -17,6 +17,7 @@ import msgspec
 
 from bookreel.ingest.errors import IngestError
 from bookreel.storage.journal import Journal
+from bookreel.storage.lines import IMPORTED
 from bookreel.storage.record import Direction, Kind, encode_event
 
 __all__ = ["Capture", "CapturedFrame", "UnreadableCapture"]
@@ -83,7 +84,7 @@ class Capture:
     @property
     def conn(self) -> str:
         """The name its line gets, from the file's digest: the same file always has the same name."""
-        return f"import-{self.sha256[:8]}"
+        return f"{IMPORTED}{self.sha256[:8]}"
 
     def frames(self) -> Iterator[CapturedFrame]:
         """The frames in the file's order. Raises :class:`UnreadableCapture` at the first line that is none."""

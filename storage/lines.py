@@ -8,7 +8,7 @@ import msgspec
 
 from bookreel.venues.message import RequestId, Topic
 
-__all__ = ["PAUSES", "PAUSE_FLOOR_NS", "REQUESTS_MAX", "Cadence", "Line", "LineState"]
+__all__ = ["IMPORTED", "PAUSES", "PAUSE_FLOOR_NS", "REQUESTS_MAX", "Cadence", "Line", "LineState"]
 
 REQUESTS_MAX: Final = 1024
 """Unanswered requests remembered for each line; older ones stay without a topic when they are refused."""
@@ -18,6 +18,9 @@ PAUSES: Final = 2.0
 
 PAUSE_FLOOR_NS: Final = 500_000_000
 """...but not sooner than this."""
+
+IMPORTED: Final = "import-"
+"""How the name of a line begins that is a capture, taken in later than it was received."""
 
 _PAUSE_MEMORY: Final = 64
 """Messages after which a third of the longest pause is left."""
@@ -67,6 +70,11 @@ class Line:
         self.last_ts = ts_recv
         self.good_ts = ts_recv
         self.requests: dict[RequestId, Topic] = {}
+
+    @property
+    def imported(self) -> bool:
+        """Whether it is a capture, perhaps one of two lines that were merged."""
+        return self.conn.rpartition("/")[2].startswith(IMPORTED)
 
     def asked(self, request_id: RequestId, topic: Topic) -> None:
         """A request for ``topic`` went out."""

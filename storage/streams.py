@@ -297,7 +297,7 @@ class Streams:
         assert sync is not None, "only a sequenced stream adopts a snapshot"
         hole = sync.closed or stream.gap
         if sync.closed is not None:
-            self._report(replace(sync.closed, records_lost=stream.lost or None), pos, ts_recv)
+            self._report(stream, replace(sync.closed, records_lost=stream.lost or None), pos, ts_recv)
         elif stream.gap is not None:
             self._close(stream, pos, ts_recv, sync.last_seq)
         stream.gap = None
@@ -418,13 +418,16 @@ class Streams:
 
     def _close(self, stream: Stream, pos: int, ts_recv: int, seq: int | None) -> None:
         assert stream.gap is not None, "only an open hole can end"
-        gap, stream.gap = stream.gap, None
+        hole, stream.gap = stream.gap, None
         lost, stream.lost = stream.lost, 0
-        self._report(replace(_gap(stream, gap, seq, ts_recv, pos), records_lost=lost or None), pos, ts_recv)
+        gap = replace(_gap(stream, hole, seq, ts_recv, pos), records_lost=lost or None)
+        self._report(stream, gap, pos, ts_recv)
 
-    def _report(self, gap: Gap, pos: int, ts_recv: int) -> None:
-        # An older capture taken in after newer data: the time between them was never meant to be covered.
-        if gap.cause != "operator" or gap.end is None or gap.end > gap.start:
+    def _report(self, stream: Stream, gap: Gap, pos: int, ts_recv: int) -> None:
+        # An older capture taken in after newer data: the time between them was never meant to be covered. Where the
+        # clock was set back, a hole that ends before it starts is one all the same.
+        older = gap.end is not None and gap.end <= gap.start
+        if gap.cause != "operator" or not older or stream.line is None or not stream.line.imported:
             self._closed(gap, pos, ts_recv)
 
 

@@ -349,6 +349,24 @@ def test_an_older_capture_after_newer_data_makes_no_hole() -> None:
     assert rig.streams.runs()[0].first == 10
 
 
+def test_a_stop_and_a_clock_set_back_leave_a_hole_that_ends_before_it_starts() -> None:
+    rig = Rig()
+    line = rig.line(SECOND)
+    for topic in (BBO, MBP):
+        rig.streams.subscribed(topic, line, 1, SECOND)
+    rig.go_live(line, SECOND, 2)
+    line.last_ts = SECOND + 200
+    rig.streams.stopped()
+    back = rig.line(10, "ws-1")
+    for topic in (BBO, MBP):
+        rig.streams.subscribed(topic, back, 5, 10)
+    rig.go_live(back, 20, 6, seq=200)
+    assert [(gap.feed, gap.cause, gap.start, gap.end) for gap in rig.closed] == [
+        ("bbo", "operator", SECOND + 200, 10),
+        ("mbp.150", "operator", SECOND + 200, 20),
+    ]
+
+
 def test_time_off_a_line_is_no_pause() -> None:
     rig = Rig()
     line = rig.line(SECOND)
