@@ -157,6 +157,8 @@ def inflicted(truth: Account) -> Iterator[tuple[Stream, dict[str, Any], list[Str
     """Each (stream, fault, all streams on that socket then) of the faults that cost a stream something."""
     topics: dict[int, set[str]] = defaultdict(set)
     lasting: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    # On no socket since the last one closed, and missed until they are subscribed again.
+    left: set[str] = set()
     for event in heapq.merge(truth.subscriptions, truth.faults, key=lambda line: line["order"]):
         conn: int = event["conn"]
         match event["type"]:
@@ -167,10 +169,11 @@ def inflicted(truth: Account) -> Iterator[tuple[Stream, dict[str, Any], list[Str
                         if event["t"] <= fault["until"]:
                             yield stream_of(event["topic"]), fault, []
                 topics[conn].add(event["topic"])
+                left.discard(event["topic"])
             case "unsub":
                 topics[conn].discard(event["topic"])
             case "close":
-                topics.pop(conn, None)
+                left |= topics.pop(conn, set())
             case "fault":
                 kind = event["kind"]
                 # Connection 0: it concerns them all.
@@ -180,6 +183,8 @@ def inflicted(truth: Account) -> Iterator[tuple[Stream, dict[str, Any], list[Str
                     continue
                 if kind in HARMLESS and "until" in event:
                     lasting[conn].append(event)
+                if kind in RECORDER_FAULTS:
+                    on = sorted(left.union(on))
                 if kind in CONNECTION_FAULTS or kind in RECORDER_FAULTS or kind in HARMLESS:
                     for topic in on:
                         yield stream_of(topic), event, []

@@ -55,3 +55,14 @@ def test_a_slow_connection_is_slow_for_what_is_subscribed_meanwhile(tmp_path: Pa
     assert judged(tmp_path, [slow, sub(101)], "silence", 103).gaps_unexplained == 0
     assert judged(tmp_path, [slow, sub(108)], "silence", 110).gaps_unexplained == 1
     assert judged(tmp_path, [slow, sub(101, conn=2)], "silence", 103).gaps_unexplained == 1
+
+
+def test_a_crash_explains_the_streams_of_a_line_that_was_given_up_before(tmp_path: Path) -> None:
+    closed = {"type": "close", "t": 102, "conn": 1}
+    crash = fault(102.5, "crash", 0)
+    assert judged(tmp_path, [sub(1), closed, crash], "crash_tail", 101).gaps_unexplained == 0
+    assert judged(
+        tmp_path, [sub(1), sub(1, OTHER), closed, sub(102.1, OTHER, 2), crash], "silence", 200
+    ).problems, "nothing of it is in gaps"
+    unsubscribed = {"type": "unsub", "t": 50, "conn": 1, "topic": TOPIC}
+    assert judged(tmp_path, [sub(1), unsubscribed, closed, crash], "crash_tail", 101).gaps_unexplained == 1
