@@ -69,7 +69,7 @@ class Collector:
     ) -> None:
         self.config = config
         self.archive = Path(config.archive)
-        self.venue = venues.get(config.venue)
+        self.venue = venues.dialect(config.venue)
         self.clock: Clock = SystemClock() if clock is None else clock
         self._network = network
         self._rng = SystemRandom() if rng is None else rng

@@ -37,13 +37,13 @@ from bookreel.venues.errors import VenueError
 from bookreel.venues.message import (
     Ack,
     Data,
+    Dialect,
     Heartbeat,
     Message,
     Refusal,
     Reply,
     RequestId,
     Topic,
-    Venue,
 )
 
 __all__ = ["Dialogue"]
@@ -77,7 +77,7 @@ class Dialogue:
         stats: LineStats,
         *,
         config: RecordConfig,
-        venue: Venue,
+        venue: Dialect,
         tape: Tape,
         rng: Random,
         paces: dict[str, Pace],

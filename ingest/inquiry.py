@@ -16,7 +16,7 @@ from bookreel.ingest.health import LineHealth
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.watch import Finding, HealthSettings, Pace, StreamHealth
 from bookreel.ingest.witness import Witnesses
-from bookreel.venues.message import Data, Reply, Topic, Venue
+from bookreel.venues.message import Data, Dialect, Reply, Topic
 
 __all__ = ["Inquiry"]
 
@@ -40,7 +40,7 @@ class Inquiry:
         stats: LineStats,
         settings: HealthSettings,
         *,
-        venue: Venue,
+        venue: Dialect,
         reader: FrameReader,
         witnesses: Witnesses,
         paces: dict[str, Pace],

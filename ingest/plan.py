@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from bookreel.ingest.config import RecordConfig
-from bookreel.venues.message import Topic, Venue
+from bookreel.venues.message import Dialect, Topic
 
 __all__ = ["Line", "plan"]
 
@@ -21,7 +21,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def plan(
-    topics: Iterable[Topic], config: RecordConfig, venue: Venue, *, used: Mapping[str, int] | None = None
+    topics: Iterable[Topic], config: RecordConfig, venue: Dialect, *, used: Mapping[str, int] | None = None
 ) -> list[Line]:
     """Spread topics evenly over as few connections as the limits allow, a symbol's topics together where they
     fit.

@@ -18,7 +18,7 @@ from bookreel.ingest.errors import FetchFailed, ReferenceUnavailable, SymbolNotO
 from bookreel.ingest.network import Network
 from bookreel.ingest.reconnect import backoff
 from bookreel.venues.errors import BadSymbol, DecodeError
-from bookreel.venues.message import Topic, Venue
+from bookreel.venues.message import Dialect, Topic
 
 __all__ = ["Reference", "choose_topics", "load_reference"]
 
@@ -39,7 +39,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 async def load_reference(
-    config: RecordConfig, venue: Venue, network: Network, clock: Clock, rng: Random, *, patience_s: float
+    config: RecordConfig, venue: Dialect, network: Network, clock: Clock, rng: Random, *, patience_s: float
 ) -> Reference:
     """Fetch and read the reference data; try again, ever more slowly, for ``patience_s`` seconds.
 
@@ -62,7 +62,7 @@ async def load_reference(
     raise AssertionError("delays never end")
 
 
-def _is_symbol(venue: Venue, symbol: str, config: RecordConfig) -> bool:
+def _is_symbol(venue: Dialect, symbol: str, config: RecordConfig) -> bool:
     """Whether the venue could have a topic of this symbol."""
     try:
         venue.topic(symbol, config.feeds[0])
@@ -71,7 +71,7 @@ def _is_symbol(venue: Venue, symbol: str, config: RecordConfig) -> bool:
     return True
 
 
-def choose_topics(config: RecordConfig, venue: Venue, instruments: Iterable[Instrument]) -> list[Topic]:
+def choose_topics(config: RecordConfig, venue: Dialect, instruments: Iterable[Instrument]) -> list[Topic]:
     """The topics to record, by symbol and then in the order of the feeds.
 
     Raises ``UnknownFeed``, ``BadSymbol`` (both name near ones) or :class:`SymbolNotOnline`.

@@ -20,7 +20,7 @@ from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
 from bookreel.ingest.watch import Pace
 from bookreel.storage.errors import StorageError
-from bookreel.venues.message import Venue
+from bookreel.venues.message import Dialect
 
 __all__ = ["Session"]
 
@@ -50,7 +50,7 @@ class Session:
         line: Line,
         *,
         config: RecordConfig,
-        venue: Venue,
+        venue: Dialect,
         tape: Tape,
         books: LiveBooks,
         network: Network,

@@ -35,12 +35,15 @@ from bookreel.storage.turns import Step, Turns
 from bookreel.venues.errors import DecodeError, InflateError
 from bookreel.venues.message import (
     Ack,
+    Acks,
+    Aside,
     Data,
     Heartbeat,
     Message,
     Refusal,
     Reply,
     Request,
+    Rows,
     Unknown,
     Venue,
 )
@@ -325,20 +328,29 @@ class Normalizer:
                 self._rows.bar(event, pos, ts_recv)
 
     def _trade(self, trade: Trade, stream: Stream, ts_recv: int, pos: int) -> None:
-        recent = self._trades.get(trade.symbol)
-        if recent is None:
-            if len(self._trades) >= STREAMS_MAX:
-                return
-            recent = self._trades[trade.symbol] = Recent()
-        if not recent.add(trade.trade_id if trade.trade_seq is None else trade.trade_seq):
-            self.counts["duplicates"] += 1
+        if not self._is_new(trade.symbol, trade.trade_id if trade.trade_seq is None else trade.trade_seq):
             return
         stream.last_seq = trade.trade_seq
         if stream.wanted:
             self._rows.trade(trade, pos, ts_recv)
 
+    def _is_new(self, symbol: str, trade: int | str) -> bool:
+        """Whether a trade of this id was not seen before."""
+        recent = self._trades.get(symbol)
+        if recent is None:
+            if len(self._trades) >= STREAMS_MAX:
+                return False
+            recent = self._trades[symbol] = Recent()
+        if recent.add(trade):
+            return True
+        self.counts["duplicates"] += 1
+        return False
+
     def _reply(self, message: Message, line: Line, record: Record) -> FrameFacts:
         """Anything received that is not a push; what its row in `frames` says."""
+        if isinstance(message, Rows):
+            self._told(message, line, record)
+            return "reply" if message.asked else "data", message.topic, message.ts_event
         if isinstance(message, Heartbeat):
             return message.kind, None, None
         if isinstance(message, Ack):
@@ -359,10 +371,40 @@ class Normalizer:
             return "reply", message.topic, message.ts_event
         if isinstance(message, Refusal):
             return "error", line.answered(message.request_id), message.ts_event
+        if isinstance(message, Acks):
+            for topic in message.topics:
+                if message.kind == "sub":
+                    self._streams.subscribed(topic, line, record.pos, record.ts_recv)
+                else:
+                    self._streams.unsubscribed(topic, line, record.ts_recv)
+            return "ack", None, None
+        if isinstance(message, Aside):
+            return message.kind, message.text, None
         if isinstance(message, Unknown):
             return "unknown", message.topic_text, message.ts_event
         assert isinstance(message, Request), "every kind of message has its row"
         return message.kind, message.topic or message.text, None
+
+    def _told(self, message: Rows, line: Line, record: Record) -> None:
+        """A push or an answer whose rows are made. Only a push is a sign of life."""
+        stream = self._streams.find(message.topic)
+        if not message.asked:
+            key = message.rows[0].key if message.rows else None
+            if (stream.line is not line or stream.gap is not None) and not self._streams.heard(
+                stream, line, record.pos, record.ts_recv, key
+            ):
+                self.counts["foreign"] += 1
+            fresh = stream.spoke(record.ts_recv)
+            if stream.repeats(record.payload) and not fresh:
+                self.counts["duplicates"] += 1
+                return
+        epoch = record.pos if stream.run is None else stream.run
+        for row in message.rows:
+            if row.key is not None:
+                if not self._is_new(row.symbol, row.key):
+                    continue
+                stream.last_seq = row.key
+            self._rows.made(row, epoch, record.pos, record.ts_recv)
 
     def _answer(self, message: Reply, line: Line, record: Record) -> None:
         """The answer to a request: a snapshot of a sequenced book, or rows as they are."""

@@ -12,7 +12,7 @@ from bookreel.book.model import Bbo, Delta, Event, Gap, Instrument, Kline, Snaps
 from bookreel.storage.columns import BookRows, LevelRows, Rows
 from bookreel.storage.record import Direction, Record
 from bookreel.storage.schema import TABLES
-from bookreel.venues.message import Topic
+from bookreel.venues.message import Row, Topic
 
 __all__ = ["FrameFacts", "RowWriter"]
 
@@ -21,6 +21,12 @@ FrameFacts: TypeAlias = tuple[str, Topic | str | None, int | None]
 
 _OUT: Final = Direction.OUT
 _SHAPED: Final = ("book_deltas", "book_snapshots")
+
+_OWN: Final = {
+    table: tuple(name for name in schema.names[5:] if name not in ("bids", "asks"))
+    for table, schema in TABLES.items()
+}
+"""The plain columns of each table after those that all tables have."""
 
 
 class RowWriter:
@@ -128,6 +134,18 @@ class RowWriter:
             table, own = "tickers", (event.feed, *msgspec.structs.astuple(event)[3:])
         if self._want[table]:
             self._rows[table].append((event.ts_event or None, ts_recv, event.symbol, pos, *own))
+
+    def made(self, row: Row, epoch: int | None, pos: int, ts_recv: int) -> None:
+        """A row that the venue's decoder made; ``epoch`` where its table has one."""
+        if not self._want[row.table] or not self.wants(row.symbol):
+            return
+        get = row.values.get
+        own = tuple(epoch if name == "epoch" else get(name) for name in _OWN[row.table])
+        plain = (row.ts_event, ts_recv, row.symbol, pos, *own)
+        if row.table == "book_snapshots":
+            self._books.append(plain, row.values["bids"], row.values["asks"])
+        else:
+            self._rows[row.table].append(plain)
 
     def gap(self, gap: Gap, pos: int, ts_recv: int) -> None:
         """A hole that has ended, with the record that ended it."""

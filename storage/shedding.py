@@ -32,7 +32,7 @@ import msgspec
 from bookreel.book.model import Bbo, Cause, Delta, Event, Snapshot, Trade
 from bookreel.storage.record import Direction, Kind
 from bookreel.venues.errors import VenueError
-from bookreel.venues.message import Data, Reply, Venue
+from bookreel.venues.message import Data, Reply, Rows, Venue
 
 __all__ = ["SHED_CAUSES", "Marks", "Shedding", "Victim", "seq_of"]
 
@@ -188,6 +188,9 @@ class Shedding:
         except VenueError:
             topic = venue.salvage_topic(payload)
             return None if topic is None else topic.text, iter(())
+        if isinstance(message, Rows):
+            keys = () if message.asked else (row.key for row in message.rows if row.key is not None)
+            return message.topic.text, iter(keys)
         if not isinstance(message, Data | Reply):
             return None, iter(())
         if isinstance(message, Reply):

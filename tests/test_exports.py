@@ -23,7 +23,7 @@ PUBLIC = {
         FAULT_KINDS Exchange ExchangeConfig ExchangeError NothingRecorded PortInUse Recording TruthRecord
         UnknownFault UnknownSymbol parse_faults read_truth
     """,
-    "bookreel.venues": "UnknownVenue Venue get names",
+    "bookreel.venues": "Dialect UnknownVenue Venue dialect get names",
     "bookreel.storage": "",
     "bookreel.ingest": "",
     "bookreel.cli": "",

@@ -7,7 +7,7 @@ these names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -15,8 +15,11 @@ from bookreel.book.model import Event, Instrument
 
 __all__ = [
     "Ack",
+    "Acks",
+    "Aside",
     "Coverage",
     "Data",
+    "Dialect",
     "Heartbeat",
     "Message",
     "Refusal",
@@ -24,6 +27,8 @@ __all__ = [
     "Reply",
     "Request",
     "RequestId",
+    "Row",
+    "Rows",
     "Topic",
     "Unknown",
     "Venue",
@@ -101,6 +106,45 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     request_id: RequestId
 
 
+class Acks(msgspec.Struct, frozen=True):
+    """The venue accepted several at once."""
+
+    kind: Literal["sub", "unsub"]
+    topics: list[Topic]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row as the venue's decoder made it: its table, and the values of the table's own columns by name. A column
+    that is left out is null. ``key``: what a row that may come again is known by within its symbol.
+    """
+
+    table: str
+    symbol: str
+    ts_event: int | None
+    values: dict[str, Any]
+    key: int | None = None
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """A push of a topic, or where ``asked`` an answer about it, of a venue whose decoder makes the rows itself: what
+    its messages hold is not what ``bookreel.book.model`` has. Such a topic is never ``sequenced``.
+    """
+
+    topic: Topic
+    ts_event: int | None
+    rows: list[Row]
+    asked: bool = False
+
+
+class Aside(msgspec.Struct, frozen=True, gc=False):
+    """Readable and known, and of no stream: news that the venue pushes, or an answer about anything else. ``text``
+    names it.
+    """
+
+    kind: Literal["data", "reply"]
+    text: str
+
+
 class Unknown(msgspec.Struct, frozen=True, gc=False):
     """Well-formed, but not of a kind this version knows; the frame is kept."""
 
@@ -109,17 +153,13 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
     ts_event: int | None
 
 
-Message: TypeAlias = Heartbeat | Ack | Refusal | Data | Reply | Request | Unknown
+Message: TypeAlias = Heartbeat | Ack | Acks | Refusal | Data | Reply | Rows | Request | Aside | Unknown
 
 
 class Venue(Protocol):
-    """One exchange's words."""
+    """One exchange's words, read: all that an archive of it needs."""
 
     name: str
-    symbols_path: str
-    """Path of the reference data on the REST host."""
-    min_req_interval_ns: int
-    """A request that follows another sooner than this on one connection is refused."""
 
     def inflate(self, payload: bytes) -> bytes:
         """Undo the venue's frame compression; bounded output. Raises ``venues.errors.InflateError``."""
@@ -170,6 +210,15 @@ class Venue(Protocol):
     def near_symbols(self, symbol: str, listed: Iterable[str]) -> list[str]:
         """The ``listed`` symbols that resemble ``symbol``, best first, at most three."""
         ...
+
+
+class Dialect(Venue, Protocol):
+    """A venue whose WebSocket takes requests: what is said to it there."""
+
+    symbols_path: str
+    """Path of the reference data on the REST host."""
+    min_req_interval_ns: int
+    """A request that follows another sooner than this on one connection is refused."""
 
     def path(self, topic: Topic) -> str:
         """The path on the venue's WebSocket host that serves the topic."""

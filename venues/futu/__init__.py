@@ -1,16 +1,15 @@
-"""The FutuOpenD-rs gateway (HK, US and CN stocks): its words, both ways. No I/O, and no way to place an order.
-
-``bookreel record`` does not know this venue yet; ``bookreel.venues.get`` does not offer it.
-"""
+"""The FutuOpenD-rs gateway (HK, US and CN stocks): its words, both ways. No I/O, and no way to place an order."""
 
 from __future__ import annotations
 
 from bookreel.venues.futu.decode import decode, salvage_topic
 from bookreel.venues.futu.feeds import FEEDS, make_topic, parse_topic
 from bookreel.venues.futu.symbols import check_symbol, near_symbols
+from bookreel.venues.futu.venue import Futu
 
 __all__ = [
     "FEEDS",
+    "Futu",
     "check_symbol",
     "decode",
     "make_topic",
