@@ -18,6 +18,7 @@ __all__ = ["command"]
         "bookreel record --symbols btcusdt,ethusdt --feeds mbp.150,trade --archive ./archive",
         "bookreel record recorder.toml",
         "bookreel record recorder.toml --symbols all --for 24h",
+        "bookreel record --venue futu --symbols HK.00700,US.AAPL --feeds orderbook,ticker,kline.1min",
         "",
         "recorder.toml:",
         '  symbols = ["btcusdt", "ethusdt"]',
@@ -26,13 +27,15 @@ __all__ = ["command"]
     ),
 )
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--venue", help="Whose protocol is spoken.  [default: huobi]")
+@click.option("--venue", help="Whose protocol is spoken: huobi or futu.  [default: huobi]")
 @click.option("--symbols", type=Names(), help="Such as btcusdt,ethusdt; `all`: every one that is online.")
 @click.option("--feeds", type=Names(), help="Such as mbp.150,depth.step0,bbo,trade,kline.1min,detail.")
 @archive_option(required=False, exists=False, help="  [default: archive]")
 @click.option("--ws-url", type=Url("wss", "ws"), help="Every feed but the incremental books.")
 @click.option("--feed-url", type=Url("wss", "ws"), help="Incremental books.")
 @click.option("--rest-url", type=Url("https", "http"), help="Reference data.")
+@click.option("--token-env", help="Environment variable that holds the venue's key, where it wants one.")
+@click.option("--token-file", type=click.Path(), help="File that holds it.")
 @click.option("--for", "for_seconds", type=Seconds(), help="Stop after this time, such as 60s or 24h.")
 def command(config: Path | None, archive: Path | None, symbols: list[str] | None, **flags: Any) -> None:
     """Record a venue's feeds until stopped by a signal, then seal what is left.

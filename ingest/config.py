@@ -8,13 +8,13 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from bookreel.ingest.errors import ConfigError
 
-__all__ = ["DEFAULT_FEEDS", "RecordConfig", "load_config"]
+__all__ = ["DEFAULT_FEEDS", "Poll", "RecordConfig", "load_config"]
 
 DEFAULT_FEEDS = ("mbp.150", "depth.step0", "bbo", "trade.detail", "kline.1min", "detail")
 """One of every kind that all symbols have."""
@@ -22,6 +22,35 @@ DEFAULT_FEEDS = ("mbp.150", "depth.step0", "bbo", "trade.detail", "kline.1min", 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 _Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 _Url: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(wss?|https?)://[^\s/]+")]
+
+
+_GATEWAY: Final[dict[str, Any]] = {
+    "symbols": ("HK.00700", "US.AAPL"),
+    "feeds": ("orderbook", "ticker", "quote", "kline.1min"),
+    "ws_url": "ws://127.0.0.1:22222/ws",
+    "rest_url": "http://127.0.0.1:22222",
+}
+_DEFAULTS: Final[dict[str, dict[str, Any]]] = {"futu": _GATEWAY}
+"""What is the default of a venue that is not the first."""
+
+
+class Poll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A REST endpoint that is asked again and again, and its answers recorded; of a venue that has such."""
+
+    endpoint: str
+    """Its name, such as ``snapshot``."""
+
+    every_s: _Positive = 60.0
+    """Seconds from one time to the next."""
+
+    each: bool = False
+    """Ask once for each symbol that is recorded, which becomes the field ``symbol``."""
+
+    batch: bool = False
+    """Ask for all symbols that are recorded, 100 at a time, which become the field ``symbols``."""
+
+    fields: dict[str, Any] = {}
+    """The other fields of the request."""
 
 
 class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +76,19 @@ class RecordConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     rest_url: _Url = "https://api.huobi.pro"
     """Reference data."""
+
+    token_env: str | None = None
+    """Name of the environment variable that holds the key, where the venue wants one. It is sent in a header and
+    written nowhere."""
+
+    token_file: str | None = None
+    """The file that holds it."""
+
+    poll: tuple[Poll, ...] = ()
+    """What else is asked of a venue that has REST endpoints."""
+
+    push_health_s: _Positive = 2.0
+    """How often a gateway is asked whether it still gets quotes."""
 
     for_seconds: _Positive | None = None
     """Stop after so many seconds; None: on a signal only."""
@@ -180,6 +222,7 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | N
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     _check_keys(given, "")
     values.update(given)
+    values = {**_DEFAULTS.get(str(values.get("venue")), {}), **values}
     for key in ("symbols", "feeds"):
         if isinstance(values.get(key), str) and values[key] != "all":
             values[key] = [part.strip() for part in values[key].split(",") if part.strip()]

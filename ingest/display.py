@@ -11,7 +11,7 @@ from bookreel.ingest.status import Status, StatusReader, describe
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bookreel.ingest.collector import Collector
+    from bookreel.ingest.recorder import Recorder
 
 __all__ = ["show"]
 
@@ -35,7 +35,7 @@ _COLUMNS: Final = (
 _log = logging.getLogger(__name__)
 
 
-async def show(collector: Collector) -> None:
+async def show(collector: Recorder) -> None:
     """Until cancelled."""
     reader = StatusReader(collector)
     if not sys.stderr.isatty():

@@ -11,6 +11,7 @@ __all__ = [
     "ConnectFailed",
     "Disconnected",
     "FetchFailed",
+    "GatewayUnusable",
     "IngestError",
     "LineDown",
     "ReferenceUnavailable",
@@ -69,6 +70,17 @@ class FetchFailed(IngestError):
         self.reason = reason
         self.status = status
         super().__init__(f"cannot fetch {url}: {reason}")
+
+
+class GatewayUnusable(IngestError):
+    """The gateway cannot be recorded, and trying again does not help: a key that it refuses, or no symbol that it
+    knows.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"cannot record from {url}: {reason}")
 
 
 class ReferenceUnavailable(IngestError):

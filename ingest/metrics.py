@@ -24,7 +24,7 @@ from bookreel.ingest.status import StatusReader
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-    from bookreel.ingest.collector import Collector
+    from bookreel.ingest.recorder import Recorder
     from bookreel.ingest.stats import LineStats
 
 __all__ = ["MetricsServer", "render"]
@@ -50,13 +50,13 @@ _LINE_COUNTERS: Final = {
 class _Source:
     """What prometheus_client asks for at a scrape."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Recorder) -> None:
         self._collector = collector
         self._reader = StatusReader(collector)
 
     def collect(self) -> Iterator[Metric]:
         yield from self._journal()
-        yield from self._lines([session.stats for session in self._collector.sessions])
+        yield from self._lines([session.stats for session in self._collector.lines])
         yield from self._books()
         collector = self._collector
         yield _counter("clock_steps", "Steps of the wall clock.", collector.pulse.clock_steps)
@@ -184,7 +184,7 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
     return dict(total)
 
 
-def render(collector: Collector) -> bytes:
+def render(collector: Recorder) -> bytes:
     """One scrape, as text."""
     from prometheus_client import CollectorRegistry, generate_latest
 
@@ -200,7 +200,7 @@ class MetricsServer:
     Entering raises :class:`ConfigError` where the port is taken.
     """
 
-    def __init__(self, collector: Collector, port: int) -> None:
+    def __init__(self, collector: Recorder, port: int) -> None:
         self._collector = collector
         self._reader = StatusReader(collector)
         self._runner: web.AppRunner | None = None

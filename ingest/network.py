@@ -106,10 +106,18 @@ class AioNetwork:
 
     ``max_frame_bytes`` bounds a message as it comes over the wire (the venue's own compression is bounded
     where it is undone). permessage-deflate is never offered: the venue compresses its frames itself. Pings of
-    the WebSocket kind are answered, but no venue here relies on them, and none are sent.
+    the WebSocket kind are answered, but no venue here relies on them, and none are sent. ``headers`` go with every
+    request, and are told to nobody else: redirections are not followed.
     """
 
-    def __init__(self, *, connect_timeout_s: float = 10.0, max_frame_bytes: int = 8 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float = 10.0,
+        max_frame_bytes: int = 8 << 20,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._headers = {"User-Agent": _USER_AGENT, **(headers or {})}
         self._connect_timeout_s = connect_timeout_s
         self._max_frame_bytes = max_frame_bytes
         self._session: aiohttp.ClientSession | None = None
@@ -119,7 +127,7 @@ class AioNetwork:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
-                headers={"User-Agent": _USER_AGENT},
+                headers=self._headers,
                 auto_decompress=True,
             )
         return self._session
@@ -155,12 +163,23 @@ class AioNetwork:
             async with self._client().get(url, timeout=timeout) as reply:
                 if reply.status != 200:
                     raise FetchFailed(url, f"HTTP status {reply.status}", status=reply.status)
-                body = bytearray()
-                async for chunk in reply.content.iter_chunked(1 << 16):
-                    body += chunk
-                    if len(body) > _MAX_BODY:
-                        raise FetchFailed(url, f"more than {_MAX_BODY} bytes")
-                return bytes(body)
+                return await _read(reply, url)
+        except TimeoutError as error:
+            raise FetchFailed(url, "no answer in time") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise FetchFailed(url, str(error) or type(error).__name__) from error
+
+    async def ask(self, method: str, url: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+        """Status and body of the answer to a request with a JSON body, or none. Raises :class:`FetchFailed` where
+        there is no answer.
+        """
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=self._connect_timeout_s)
+        try:
+            async with self._client().request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as reply:
+                return reply.status, await _read(reply, url)
         except TimeoutError as error:
             raise FetchFailed(url, "no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -170,6 +189,15 @@ class AioNetwork:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _read(reply: aiohttp.ClientResponse, url: str) -> bytes:
+    body = bytearray()
+    async for chunk in reply.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > _MAX_BODY:
+            raise FetchFailed(url, f"more than {_MAX_BODY} bytes")
+    return bytes(body)
 
 
 def _keep_alive(raw: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""The recorder as a process: event loop, signals, log and display around a :class:`Collector`."""
+"""The recorder as a process: event loop, signals, log and display around a :class:`Recorder`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.display import show
 from bookreel.ingest.logs import set_up_logging
 from bookreel.ingest.loop import new_event_loop
+from bookreel.ingest.recorder import Recorder
 
 __all__ = ["record"]
 
@@ -32,7 +33,7 @@ def record(config: RecordConfig) -> None:
 
 
 async def _record(config: RecordConfig) -> None:
-    collector = Collector(config)
+    collector = _recorder(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _signalled, collector, number)
@@ -45,7 +46,16 @@ async def _record(config: RecordConfig) -> None:
             await display
 
 
-def _signalled(collector: Collector, number: signal.Signals) -> None:
+def _recorder(config: RecordConfig) -> Recorder:
+    """The recorder that this venue needs."""
+    if config.venue == "futu":
+        from bookreel.ingest.futu.recorder import GatewayRecorder  # only the venue that is used gets loaded
+
+        return GatewayRecorder(config)
+    return Collector(config)
+
+
+def _signalled(collector: Recorder, number: signal.Signals) -> None:
     if not collector.stop_reason:
         collector.stop(number.name)
         return

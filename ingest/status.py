@@ -9,8 +9,7 @@ import msgspec
 from bookreel.ingest.stats import LineState
 
 if TYPE_CHECKING:
-    from bookreel.ingest.collector import Collector
-    from bookreel.ingest.session import Session
+    from bookreel.ingest.recorder import Recorder, Watched
 
 __all__ = ["LineStatus", "Phase", "Status", "StatusReader", "describe"]
 
@@ -68,7 +67,7 @@ class Status(msgspec.Struct, frozen=True):
 class StatusReader:
     """Looks at a collector; each reader has its own idea of "since the last look"."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Recorder) -> None:
         self._collector = collector
         self._last: dict[str, tuple[int, int, int]] = {}
 
@@ -77,7 +76,7 @@ class StatusReader:
         collector = self._collector
         journal = collector.journal
         counts = journal.counts() if journal is not None else None
-        lines = [self._line(session) for session in collector.sessions]
+        lines = [self._line(session) for session in collector.lines]
         books = collector.books
         wall = collector.clock.wall_ns()
         gaps = books.gaps.total()
@@ -101,7 +100,7 @@ class StatusReader:
             reasons=self._reasons(lines),
         )
 
-    def _line(self, session: Session) -> LineStatus:
+    def _line(self, session: Watched) -> LineStatus:
         stats = session.stats
         clock = self._collector.clock
         now = clock.mono_ns()

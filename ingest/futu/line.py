@@ -1,0 +1,296 @@
+"""The socket of the gateway: one task only stores what comes, the others see to it that something comes.
+
+Nothing is said over the socket. What is subscribed, missed or unwell is asked over REST, and noted on this line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Final
+
+from bookreel.ingest.config import RecordConfig
+from bookreel.ingest.errors import ConnectFailed, Disconnected, FetchFailed, GatewayUnusable, LineDown
+from bookreel.ingest.futu.caller import Caller, may_pass
+from bookreel.ingest.futu.subscriber import Subscriber
+from bookreel.ingest.futu.vigil import Vigil, open_markets
+from bookreel.ingest.network import AioNetwork, Socket
+from bookreel.ingest.reconnect import backoff
+from bookreel.ingest.stats import LineStats
+from bookreel.ingest.tape import Tape
+from bookreel.venues.errors import VenueError
+from bookreel.venues.futu import decode
+from bookreel.venues.futu.codes import KL_TYPES
+from bookreel.venues.futu.errors import Forbidden, GatewayError, Unauthorized
+from bookreel.venues.futu.model import Notice, Push
+from bookreel.venues.futu.requests import Call, call
+from bookreel.venues.futu.status import GlobalState, PushHealth
+from bookreel.venues.message import Topic
+
+__all__ = ["PushLine"]
+
+_REFUSED_AGAIN_S: Final = 15.0
+"""A symbol that was refused is asked for again after this time: a refusal may be the gateway's own trouble."""
+_STABLE_NS: Final = 5_000_000_000
+_LOOKED_MAX: Final = 10_000
+"""Frames that wait to be looked at; beyond, the oldest are stored and not looked at."""
+_NOTICE: Final = "1003"
+_TICKS: Final = 1000
+_BARS: Final = 100
+_REFUSED_STATUS: Final = (401, 403)
+
+_log = logging.getLogger(__name__)
+
+
+class PushLine:
+    """Keeps the socket up and everything subscribed. ``recover``: an earlier run may have missed something."""
+
+    def __init__(
+        self,
+        topics: Sequence[Topic],
+        *,
+        config: RecordConfig,
+        caller: Caller,
+        network: AioNetwork,
+        tape: Tape,
+        rng: Random,
+        recover: bool,
+    ) -> None:
+        self.stats = LineStats("push-0", config.ws_url, len(topics))
+        self.open_markets: set[str] = set()
+        """Markets that trade now, as the gateway says."""
+        self._topics = topics
+        self._symbols = sorted({topic.symbol for topic in topics})
+        self._config = config
+        self._caller = caller
+        self._network = network
+        self._tape = tape
+        self._clock = tape.clock
+        self._rng = rng
+        self._recover = recover
+        self._subscriber = Subscriber(caller, topics)
+        self._waiting: deque[str] = deque(maxlen=_LOOKED_MAX)
+        self._arrived = asyncio.Event()
+        self._due = asyncio.Event()
+
+    @property
+    def pending(self) -> int:
+        """Nothing is asked over the socket."""
+        return 0
+
+    async def run(self) -> None:
+        """Connect, listen, and again; ends by being cancelled, or with :class:`GatewayUnusable`."""
+        delays = self._delays()
+        try:
+            while True:
+                self.stats.state = "connecting"
+                try:
+                    socket = await self._network.connect(self.stats.url)
+                except ConnectFailed as error:
+                    self._refused(error)
+                    self.stats.state = "waiting"
+                    await self._clock.sleep(next(delays))
+                    continue
+                good = await asyncio.create_task(self._connected(socket), name="push connection")
+                if good:
+                    delays = self._delays()
+                self.stats.state = "waiting"
+                await self._clock.sleep(next(delays))
+        finally:
+            self.stats.state = "stopped"
+
+    def _delays(self) -> Iterator[float]:
+        config = self._config
+        return backoff(self._rng, base_s=config.backoff_base_ms / 1e3, cap_s=config.backoff_cap_ms / 1e3)
+
+    def _refused(self, error: ConnectFailed) -> None:
+        if error.status in _REFUSED_STATUS:
+            raise GatewayUnusable(error.url, f"{error.reason}: give a key that may read quotes") from error
+        self.stats.connect_failures += 1
+        self._tape.event(
+            "connect_failed", self.stats.name, self.stats.epoch, url=error.url, detail=error.reason
+        )
+        _log.warning("connect failed: line=%s error=%s", self.stats.name, error)
+
+    async def _connected(self, socket: Socket) -> bool:
+        """One connection from open to close. True if it was a good one."""
+        stats, opened = self.stats, self._clock.mono_ns()
+        stats.epoch += 1
+        stats.state = "up"
+        stats.connected_wall = self._clock.wall_ns()
+        frames = stats.frames
+        self._tape.event("connect", stats.name, stats.epoch, url=stats.url)
+        _log.info("connected: line=%s epoch=%d url=%s", stats.name, stats.epoch, stats.url)
+        self._waiting.clear()
+        self._due.set()
+        down = LineDown("disconnect", "closed by us")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(socket), name="push read")
+                group.create_task(self._look(), name="push look")
+                group.create_task(self._tend(), name="push tend")
+                group.create_task(self._watch(), name="push watch")
+        except* LineDown as downs:
+            first = downs.exceptions[0]
+            assert isinstance(first, LineDown), "a task ends with one LineDown"
+            down = first
+        finally:
+            stats.acked.clear()
+            await socket.close()
+        stats.disconnects[down.cause] += 1
+        since = {} if down.since is None else {"since": down.since}
+        self._tape.event("disconnect", stats.name, stats.epoch, cause=down.cause, detail=down.detail, **since)
+        _log.warning(
+            "disconnected: line=%s epoch=%d cause=%s detail=%s",
+            stats.name,
+            stats.epoch,
+            down.cause,
+            down.detail,
+        )
+        self._recover = True
+        return self._clock.mono_ns() - opened >= _STABLE_NS and stats.frames > frames
+
+    async def _read(self, socket: Socket) -> None:
+        """Store what comes, and nothing else: a reader that is slow loses pushes without being told."""
+        receive, store, clock, stats = socket.receive, self._tape.received, self._clock, self.stats
+        try:
+            while True:
+                frame = await receive()
+                wall = clock.wall_ns()
+                store(frame, wall, clock.mono_ns(), stats.name, stats.epoch)
+                stats.frames += 1
+                stats.frame_bytes += len(frame)
+                stats.last_frame_wall = wall
+                if isinstance(frame, str):
+                    self._waiting.append(frame)
+                    self._arrived.set()
+        except Disconnected as error:
+            raise LineDown("disconnect", str(error)) from error
+
+    async def _look(self) -> None:
+        """Notice when the gateway says that its login is lost, or back."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                text = self._waiting.popleft()
+                if _NOTICE in text:
+                    self._noticed(text)
+
+    def _noticed(self, text: str) -> None:
+        try:
+            push = decode(text.encode("utf-8", "surrogatepass"))
+        except VenueError:
+            self.stats.decode_errors += 1
+            return
+        events = push.events if isinstance(push, Push) else []
+        for event in events:
+            if isinstance(event, Notice) and event.qot_logined is not None:
+                if event.qot_logined:
+                    self._due.set()
+                else:
+                    self._lost("the gateway lost its login", None)
+
+    def _lost(self, why: str, since: int | None) -> None:
+        """Nothing comes of any stream, although the socket is up; known good until ``since`` (ns), None: until the
+        last message of each.
+        """
+        facts = {} if since is None else {"since": since}
+        topics = [topic.text for topic in self._topics]
+        self._tape.event("silence", self.stats.name, self.stats.epoch, topics=topics, detail=why, **facts)
+        self.stats.silences += 1
+        self.stats.acked.clear()
+        self._recover = True
+        _log.warning("no pushes: line=%s epoch=%d reason=%s", self.stats.name, self.stats.epoch, why)
+
+    async def _tend(self) -> None:
+        """Subscribe whenever it is due, and ask for what was missed meanwhile."""
+        stats = self.stats
+        delays = self._delays()
+        again: set[str] | None = None
+        while True:
+            try:
+                async with asyncio.timeout(_REFUSED_AGAIN_S if again else None):
+                    await self._due.wait()
+                    again = None
+            except TimeoutError:
+                pass
+            self._due.clear()
+            try:
+                outcome = await self._subscriber.subscribe(self._tape, stats.name, stats.epoch, again)
+            except (GatewayError, FetchFailed) as error:
+                self._give_up(error)
+                _log.warning("not subscribed: line=%s error=%s", stats.name, error)
+                await self._clock.sleep(next(delays))
+                self._due.set()
+                continue
+            delays = self._delays()
+            stats.acked = {topic.text for topic in self._topics} & outcome.subscribed
+            again = set(outcome.refused) or None
+            if self._recover:
+                self._recover = False
+                await self._backfill()
+
+    async def _backfill(self) -> None:
+        """Ask for the newest trades and bars: those known already make no trades, and a bar replaces itself."""
+        for topic in self._topics:
+            if topic.text not in self.stats.acked:
+                continue
+            request = _missed(topic)
+            if request is None:
+                continue
+            try:
+                await self._caller.ask(request, self._tape)
+            except (GatewayError, FetchFailed) as error:
+                self._give_up(error)
+                _log.warning("not back-filled: topic=%s error=%s", topic.text, error)
+
+    async def _watch(self) -> None:
+        """Ask the gateway whether it is well, which is journaled."""
+        vigil = Vigil(self._clock.wall_ns())
+        while True:
+            await self._clock.sleep(self._config.push_health_s)
+            sent, frames = self._clock.wall_ns(), self.stats.frames
+            health = await self._asked(call("push-subscriber-info"))
+            state = await self._asked(call("global-state"))
+            if isinstance(state, GlobalState):
+                self.open_markets = open_markets(state, self._symbols)
+            finding = vigil.look(
+                health if isinstance(health, PushHealth) else None,
+                state if isinstance(state, GlobalState) else None,
+                frames,
+                sent,
+            )
+            if finding == "lost":
+                self._lost("the gateway's pushes stopped", vigil.since)
+            elif finding == "back":
+                self._due.set()
+            elif finding == "deaf":
+                raise LineDown("half_open", "the gateway pushes, and nothing comes", since=vigil.since)
+
+    async def _asked(self, request: Call) -> object:
+        try:
+            return await self._caller.ask(request, self._tape)
+        except (GatewayError, FetchFailed) as error:
+            self._give_up(error)
+            return None
+
+    def _give_up(self, error: Exception) -> None:
+        """End everything where trying again does not help."""
+        if isinstance(error, Unauthorized | Forbidden):
+            raise GatewayUnusable(self._caller.url, str(error)) from error
+        if not may_pass(error):
+            _log.warning("the gateway refuses: %s", error)
+
+
+def _missed(topic: Topic) -> Call | None:
+    """What asks for the newest of a topic, where there is more than its present state."""
+    if topic.feed == "ticker":
+        return call("ticker", symbol=topic.symbol, count=_TICKS)
+    if topic.feed.startswith("kline."):
+        period = KL_TYPES[topic.feed.removeprefix("kline.")]
+        return call("kline", symbol=topic.symbol, kl_type=period, rehab_type=0, req_num=_BARS)
+    return None

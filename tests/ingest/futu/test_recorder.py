@@ -1,0 +1,170 @@
+"""The recorder against a gateway of our own on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bookreel.exchange.futu import GatewayServer
+from bookreel.ingest.errors import ConfigError, GatewayUnusable, ReferenceUnavailable
+from bookreel.ingest.futu.recorder import GatewayRecorder
+from bookreel.replay import Archive
+from bookreel.venues.errors import BadSymbol, UnknownFeed
+from tests.ingest.futu.conftest import pushed, until
+
+Recorded = Callable[..., Archive]
+
+
+def one(archive: Archive, query: str) -> Any:
+    [row] = archive.sql(query).fetchall()
+    return row[0] if len(row) == 1 else row
+
+
+async def plain(server: GatewayServer, recorder: GatewayRecorder) -> None:
+    await pushed(recorder, 40)
+
+
+def test_what_is_pushed_is_recorded(recorded: Recorded) -> None:
+    with recorded(plain) as archive:
+        for table in ("book_snapshots", "trades", "klines", "instruments"):
+            assert one(archive, f"SELECT count(DISTINCT symbol) FROM {table}") == 2, table
+        assert one(archive, "SELECT count(*) - count(DISTINCT (symbol, trade_seq)) FROM trades") == 0
+        assert one(archive, "SELECT count(*) FROM gaps") == 0
+        assert one(archive, "SELECT count(*) FROM book_snapshots WHERE ts_event < '1971-01-01'") == 0
+        assert one(archive, "SELECT count(*) > 0 FROM book_snapshots WHERE ts_event IS NULL")
+        assert one(archive, "SELECT count(*) FROM frames WHERE topic = 'push-subscriber-info'")
+        subscribed = "SELECT count(*) FROM sessions WHERE event = 'subscribed' AND detail LIKE '%\"used\":6%'"
+        assert one(archive, subscribed) == 1
+
+
+def test_one_bad_symbol_does_not_keep_the_others_out(recorded: Recorded) -> None:
+    symbols = ["HK.00700", "HK.99999", "US.AAPL", "US.NOPE"]
+    with recorded(plain, symbols=symbols) as archive:
+        assert one(archive, "SELECT count(DISTINCT symbol) FROM trades") == 2
+        detail = one(archive, "SELECT detail FROM sessions WHERE event = 'subscribed' LIMIT 1")
+        assert "unknown stock HK.99999" in detail and "unknown stock US.NOPE" in detail
+
+
+def test_a_cut_socket_is_a_gap_of_each_stream_and_its_trades_come_back(recorded: Recorded) -> None:
+    async def cut(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        server.gateway.inflict("disconnect")
+        await until(lambda: recorder.lines[0].stats.epoch == 2)
+        await pushed(recorder)
+
+    with recorded(cut) as archive:
+        causes = archive.sql("SELECT cause, count(*) FROM gaps GROUP BY ALL").fetchall()
+        assert causes == [("disconnect", 6)]
+        assert one(archive, 'SELECT count(*) FROM gaps WHERE "end" IS NULL') == 0
+        assert one(archive, "SELECT count(*) FROM frames WHERE kind = 'reply' AND topic = '1_00700/4'") >= 1
+        assert one(archive, "SELECT count(*) - count(DISTINCT (symbol, trade_seq)) FROM trades") == 0
+
+
+def test_after_a_restart_everything_is_subscribed_again(recorded: Recorded) -> None:
+    async def restart(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        server.gateway.inflict("restart")
+        await until(lambda: recorder.lines[0].stats.epoch == 2)
+        await pushed(recorder)
+
+    with recorded(restart) as archive:
+        assert one(archive, "SELECT count(*) FROM gaps") == 6
+        assert one(archive, "SELECT count(*) FROM frames WHERE kind = 'ack'") == 2
+
+
+@pytest.mark.parametrize("fault", ["login_loss", "breaker"])
+def test_a_gateway_that_gets_no_quotes_is_a_gap(recorded: Recorded, fault: str) -> None:
+    async def hush(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        server.gateway.inflict(fault)
+        await until(lambda: recorder.lines[0].stats.silences and not recorder.lines[0].stats.acked)
+        await until(lambda: len(recorder.lines[0].stats.acked) == 6)
+        await pushed(recorder)
+
+    with recorded(hush) as archive:
+        causes = archive.sql("SELECT DISTINCT cause FROM gaps").fetchall()
+        assert causes == [("silence",)]
+        assert one(archive, "SELECT count(DISTINCT (symbol, feed)) FROM gaps") == 6
+        assert one(archive, 'SELECT count(*) FROM gaps WHERE "end" IS NULL') == 0
+        assert one(archive, "SELECT max(epoch) FROM gaps") is not None
+
+
+def test_a_push_that_cannot_be_read_is_a_gap_of_its_stream(recorded: Recorded) -> None:
+    async def spoil(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        server.gateway.inflict("bad_base64")
+        await pushed(recorder, 40)
+
+    with recorded(spoil) as archive:
+        assert archive.sql("SELECT cause FROM gaps").fetchall() == [("decode_error",)]
+        assert one(archive, "SELECT count(*) FROM frames WHERE kind = 'undecodable'") == 1
+
+
+def test_polled_endpoints_are_recorded(recorded: Recorded) -> None:
+    polls = [
+        {"endpoint": "snapshot", "batch": True, "every_s": 0.05},
+        {"endpoint": "ticker", "each": True, "every_s": 0.05, "fields": {"count": 1000}},
+        {"endpoint": "market-state", "fields": {"symbols": ["HK.00700"]}},
+    ]
+
+    async def twice(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder, 40)
+
+    with recorded(twice, poll=polls) as archive:
+        counts = dict(
+            archive.sql("SELECT topic, count(*) FROM frames WHERE conn = 'rest' GROUP BY ALL").fetchall()
+        )
+        assert counts["snapshot"] >= 2 and counts["1_00700/4"] >= 2 and counts["market-state"] >= 2
+        assert one(archive, "SELECT count(*) - count(DISTINCT (symbol, trade_seq)) FROM trades") == 0
+
+
+KEYS = {"good": ("qot:read",), "poor": ("acc:none",)}
+
+
+def test_a_key_is_sent_and_never_written(recorded: Recorded, tmp_path: Path, caplog: Any) -> None:
+    key = "k3y-that-nobody-sees"
+    with recorded(
+        plain, gateway={"keys": {key: ("qot:read",)}}, environment={"KEY": key}, token_env="KEY"
+    ) as archive:
+        assert one(archive, "SELECT count(*) > 0 FROM trades")
+    written = b"".join(path.read_bytes() for path in (tmp_path / "archive").rglob("*") if path.is_file())
+    assert b"orderbook" in written and key.encode() not in written
+    assert key not in caplog.text
+
+
+@pytest.mark.parametrize(("key", "said"), [("bad", "401"), ("poor", "403"), (None, "401")])
+def test_a_key_that_is_refused_ends_it_at_once(
+    recorded: Recorded, tmp_path: Path, key: str | None, said: str
+) -> None:
+    (tmp_path / "key").write_text(f"{key}\n")
+    settings = {} if key is None else {"token_file": str(tmp_path / "key")}
+    with pytest.raises(GatewayUnusable, match=said) as caught:
+        recorded(plain, gateway={"keys": KEYS}, **settings)
+    assert caught.value.exit_code == 2 and (key is None or key not in str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"symbols": "all"}, ConfigError),
+        ({"symbols": ["700"]}, BadSymbol),
+        ({"feeds": ["orderbok"]}, UnknownFeed),
+        ({"symbols": ["HK.99999"]}, GatewayUnusable),
+        ({"token_env": "NO_SUCH"}, ConfigError),
+        ({"token_file": "/no/such"}, ConfigError),
+        ({"poll": [{"endpoint": "snapshott"}]}, ConfigError),
+        ({"poll": [{"endpoint": "subscribe"}]}, ConfigError),
+        ({"poll": [{"endpoint": "place-order"}]}, ConfigError),
+        ({"rest_url": "http://127.0.0.1:9", "rest_timeout_s": 0.01}, ReferenceUnavailable),
+    ],
+    ids=["all", "symbol", "feed", "none", "env", "file", "poll", "changing", "order", "down"],
+)
+def test_what_cannot_work_is_said_before_anything_is_recorded(
+    recorded: Recorded, tmp_path: Path, settings: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        recorded(plain, **settings)
+    assert not (tmp_path / "archive").exists()
