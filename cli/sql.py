@@ -25,7 +25,7 @@ __all__ = ["command"]
         'bookreel sql --archive ./archive "SELECT cause, count(*) FROM gaps GROUP BY ALL"',
         'bookreel sql --archive ./archive "FROM trades" --format parquet > trades.parquet',
         "",
-        "tables: frames book_deltas book_snapshots bbo trades klines bars tickers gaps",
+        "tables: frames book_deltas book_snapshots bbo trades klines bars tickers quotes broker_queue timeshare gaps",
         "        sessions instruments; DESCRIBE <table> lists the columns",
         "macros: book_at(symbol, ts), bbo_at(symbol, ts), ohlcv(symbol, interval),",
         "        coverage(symbol), top(symbol, n)",

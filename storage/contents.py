@@ -50,9 +50,12 @@ _FEED_OF: Final = {
     "book_deltas": "feed",
     "book_snapshots": "feed",
     "bbo": "'bbo'",
-    "trades": "'trade.detail'",
+    "trades": "CASE venue WHEN 'futu' THEN 'ticker' ELSE 'trade.detail' END",
     "klines": "'kline.' || period",
     "tickers": "feed",
+    "quotes": "'quote'",
+    "broker_queue": "'broker'",
+    "timeshare": "'rt'",
 }
 """How each table's rows name their feed, as SQL."""
 

@@ -52,7 +52,7 @@ _Column: TypeAlias = Any  # as in columns
 
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
-LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
+LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw", "extended"})
 """Text columns of which hardly two values are alike."""
 
 _RUNS: Final = frozenset({"ts_recv", "pos", "epoch", "seq", "prev_seq"})

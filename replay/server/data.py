@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from bookreel.replay.selection import REPLAY_TABLES
 from bookreel.replay.server import relay
 from bookreel.replay.server.answers import BookAnswer, CountAnswer, Span, SymbolsAnswer, TableAnswer
 from bookreel.replay.server.delivery import GATHERED_ROWS
@@ -152,6 +153,9 @@ def _long_route(path: str, about: str, handler: Handler, *parameters: Parameter)
     )
 
 
+_TABLES: Final = tuple(table for table in TABLES if table in REPLAY_TABLES)
+"""The tables whose rows can be asked for one by one; SQL sees all."""
+
 ROUTES: Final = (
     _short_route("/v1/symbols", "Every symbol that was recorded.", SymbolsAnswer),
     _short_route("/v1/tables", "Every table, with its columns and their units.", list[TableAnswer]),
@@ -162,7 +166,7 @@ ROUTES: Final = (
         "/v1/count",
         "How many rows and about how many bytes a query would give.",
         CountAnswer,
-        choice("table", "The table.", tuple(TABLES), required=True),
+        choice("table", "The table.", _TABLES, required=True),
         _ONE_SYMBOL,
         FROM,
         TO,
@@ -215,7 +219,7 @@ ROUTES: Final = (
             _FEEDS,
             *_PAGE,
         )
-        for table in TABLES
+        for table in _TABLES
         if table != "bbo"
     ),
 )

@@ -45,6 +45,9 @@ ROWS = {
     },
 }
 
+NONE = (0, hashlib.sha256(b"[]").hexdigest()[:16])
+"""Of a table that is younger than the archive."""
+
 
 def read(archive: Path, table: str) -> tuple[int, str]:
     with Archive(archive, verify_on_read=True) as opened:
@@ -71,7 +74,7 @@ def archive(version: str, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_the_rows_are_what_they_were(archive: Path, version: str, table: str) -> None:
-    assert read(archive, table) == ROWS[version][table]
+    assert read(archive, table) == ROWS[version].get(table, NONE)
 
 
 def test_nothing_is_wrong_with_it(archive: Path) -> None:

@@ -168,3 +168,15 @@ def test_what_cannot_work_is_said_before_anything_is_recorded(
     with pytest.raises(error):
         recorded(plain, **settings)
     assert not (tmp_path / "archive").exists()
+
+
+def test_quotes_brokers_and_minutes_have_tables(recorded: Recorded) -> None:
+    with recorded(plain, feeds=["quote", "broker", "rt"]) as archive:
+        assert one(archive, "SELECT min(price) > 0 AND min(low) > 0 FROM quotes")
+        assert archive.sql("SELECT DISTINCT side FROM broker_queue ORDER BY 1").fetchall() == [
+            ("ask",),
+            ("bid",),
+        ]
+        assert one(archive, "SELECT min(minute_time) > '2026-01-01' FROM timeshare")
+        assert one(archive, "SELECT count(*) FROM timeshare WHERE ts_event IS NOT NULL") == 0
+        assert one(archive, "SELECT count(*) FROM frames WHERE kind = 'data'") > 0
