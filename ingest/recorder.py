@@ -91,6 +91,10 @@ class Recorder(ABC):
     def lines(self) -> Sequence[Watched]:
         """The lines that there are."""
 
+    def doubts(self) -> list[str]:
+        """Why it is not ready, of what only this kind of recorder knows."""
+        return []
+
     @abstractmethod
     async def run(self) -> None:
         """Record. Returns when everything is durable, and sealed where that is wanted."""

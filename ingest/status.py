@@ -139,7 +139,7 @@ class StatusReader:
             reasons.append(f"books are not live: {', '.join(down[:3])}{more}")
         if collector.journal is not None and collector.journal.disk_full_since is not None:
             reasons.append("the disk is full")
-        return reasons
+        return reasons + collector.doubts()
 
 
 def describe(status: Status) -> str:

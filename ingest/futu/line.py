@@ -77,6 +77,11 @@ class PushLine:
         self._due = asyncio.Event()
 
     @property
+    def heard_wall(self) -> int:
+        """When the last push came, or else the connection was made (wall clock, ns)."""
+        return max(self.stats.last_frame_wall, self.stats.connected_wall)
+
+    @property
     def pending(self) -> int:
         """Nothing is asked over the socket."""
         return 0

@@ -30,6 +30,8 @@ from bookreel.venues.message import Topic
 
 __all__ = ["GatewayRecorder"]
 
+_SILENT_S: Final = 60.0
+"""Of all stocks that are recorded together, one is traded in this time."""
 _BASE_S: Final = 0.5
 _CAP_S: Final = 5.0
 
@@ -63,6 +65,17 @@ class GatewayRecorder(Recorder):
     @property
     def lines(self) -> Sequence[PushLine]:
         return self._lines
+
+    def doubts(self) -> list[str]:
+        """A silence in trading hours; at lunch, at night and on holidays it is none."""
+        now = self.clock.wall_ns()
+        found = []
+        for line in self._lines:
+            silent_s = (now - line.heard_wall) / 1e9
+            if line.open_markets and silent_s > _SILENT_S:
+                markets = ", ".join(sorted(line.open_markets))
+                found.append(f"line {line.stats.name} is silent for {silent_s:.0f} s while {markets} trades")
+        return found
 
     async def run(self) -> None:
         """Record. Returns when everything is durable, and sealed where that is wanted.

@@ -180,3 +180,21 @@ def test_quotes_brokers_and_minutes_have_tables(recorded: Recorded) -> None:
         assert one(archive, "SELECT min(minute_time) > '2026-01-01' FROM timeshare")
         assert one(archive, "SELECT count(*) FROM timeshare WHERE ts_event IS NOT NULL") == 0
         assert one(archive, "SELECT count(*) FROM frames WHERE kind = 'data'") > 0
+
+
+def test_silence_is_doubted_in_trading_hours_only(recorded: Recorded) -> None:
+    found: list[list[str]] = []
+
+    async def silence(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await until(lambda: recorder.lines and recorder.lines[0].open_markets)
+        [line] = recorder.lines
+        found.append(recorder.doubts())
+        line.stats.connected_wall = 0
+        line.stats.last_frame_wall -= 61 * 10**9
+        found.append(recorder.doubts())
+        line.open_markets = set()
+        found.append(recorder.doubts())
+
+    recorded(silence, gateway={"rate": 0.001}).close()
+    assert found[0] == found[2] == []
+    assert len(found[1]) == 1 and "while HK, US trades" in found[1][0]
