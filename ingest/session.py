@@ -22,7 +22,7 @@ from bookreel.ingest.watch import Pace
 from bookreel.storage.errors import StorageError
 from bookreel.venues.message import Dialect
 
-__all__ = ["Session"]
+__all__ = ["Session", "check_cancelled"]
 
 _UNWELCOME_S: Final = {429: 2.0, 418: 60.0}
 """Seconds to stay away when the server says "too many", or "banned" where that was not heeded, and no more."""
@@ -107,7 +107,7 @@ class Session:
                     continue
                 # In a task of its own: a group counts its own abort as a request to cancel the task it is in.
                 good = await asyncio.create_task(self._connected(socket), name=f"{self.line.name} connection")
-                _check_cancelled()
+                check_cancelled()
                 if good:
                     delays = self._delays()
                 wait_s = next(delays)
@@ -265,7 +265,7 @@ class Session:
             dialogue.check(self._clock.mono_ns())
 
 
-def _check_cancelled() -> None:
+def check_cancelled() -> None:
     """A task group in which a task fails just when the group is cancelled forgets that it was (Python 3.11), and the
     line would go on for ever.
     """

@@ -19,8 +19,10 @@ from bookreel.ingest.futu.subscriber import Subscriber
 from bookreel.ingest.futu.vigil import Vigil, open_markets
 from bookreel.ingest.network import AioNetwork, Socket
 from bookreel.ingest.reconnect import backoff
+from bookreel.ingest.session import check_cancelled
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
+from bookreel.storage.errors import StorageError
 from bookreel.venues.errors import VenueError
 from bookreel.venues.futu import decode
 from bookreel.venues.futu.codes import KL_TYPES
@@ -100,6 +102,7 @@ class PushLine:
                     await self._clock.sleep(next(delays))
                     continue
                 good = await asyncio.create_task(self._connected(socket), name="push connection")
+                check_cancelled()
                 if good:
                     delays = self._delays()
                 self.stats.state = "waiting"
@@ -142,6 +145,14 @@ class PushLine:
             first = downs.exceptions[0]
             assert isinstance(first, LineDown), "a task ends with one LineDown"
             down = first
+        except* (StorageError, GatewayUnusable):
+            # Without a journal, or a key, there is nothing to go on for.
+            raise
+        except* Exception as bugs:
+            # A bug of ours: this line tries again, ever more slowly.
+            _log.exception("line failed: line=%s epoch=%d", stats.name, stats.epoch, exc_info=bugs)
+            stats.failures += 1
+            down = LineDown("disconnect", f"an error of the recorder: {bugs.exceptions[0]!r}")
         finally:
             stats.acked.clear()
             await socket.close()

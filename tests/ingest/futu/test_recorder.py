@@ -10,6 +10,7 @@ import pytest
 
 from bookreel.exchange.futu import GatewayServer
 from bookreel.ingest.errors import ConfigError, GatewayUnusable, ReferenceUnavailable
+from bookreel.ingest.futu.line import PushLine
 from bookreel.ingest.futu.recorder import GatewayRecorder
 from bookreel.replay import Archive
 from bookreel.venues.errors import BadSymbol, UnknownFeed
@@ -198,3 +199,26 @@ def test_silence_is_doubted_in_trading_hours_only(recorded: Recorded) -> None:
     recorded(silence, gateway={"rate": 0.001}).close()
     assert found[0] == found[2] == []
     assert len(found[1]) == 1 and "while HK, US trades" in found[1][0]
+
+
+def test_a_bug_costs_a_connection_and_not_the_recording(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = PushLine._noticed
+
+    def stumble(line: PushLine, text: str) -> None:
+        heard(line, text)
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(PushLine, "_noticed", stumble)
+
+    async def notice(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        server.gateway.inflict("login_loss")
+        await until(lambda: recorder.lines[0].stats.failures)
+        await until(lambda: server.gateway.logined and len(recorder.lines[0].stats.acked) == 6)
+        await pushed(recorder)
+
+    with recorded(notice) as archive:
+        assert one(archive, "SELECT count(*) FROM sessions WHERE detail LIKE '%error of the recorder%'") >= 1
+        assert one(archive, 'SELECT count(*) FROM gaps WHERE "end" IS NULL') == 0
