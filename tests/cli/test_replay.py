@@ -128,9 +128,8 @@ def test_a_recorder_is_followed(start: Callable[..., Any], tmp_path: Path, urls:
     while '"event":"stop"' not in lines[-1]:
         lines.append(follower.line())
     follower.popen.send_signal(signal.SIGINT)
-    out, _ = follower.popen.communicate(timeout=30)
-    assert follower.popen.returncode == 0
-    lines += out.splitlines(keepends=True)
+    lines += follower.popen.stdout
+    assert follower.popen.wait(timeout=30) == 0
     whole = run("replay", "--archive", archive).stdout.splitlines(keepends=True)
     is_open = [line for line in whole if line.startswith('{"type":"gap"') and '"pos":null' in line]
     assert lines[:-1] == [line for line in whole[:-1] if line not in is_open]
