@@ -20,6 +20,7 @@ BTC = ("btcusdt", "mbp.150")
 ETH = ("ethusdt", "mbp.150")
 TRADES = ("btcusdt", "trade.detail")
 BBO = ("btcusdt", "bbo")
+REFRESH = ("btcusdt", "mbp.refresh.20")
 
 Make = Callable[..., Any]
 
@@ -631,6 +632,23 @@ def refresh(seq: int, bid: float, ts_ms: int) -> dict[str, Any]:
     return {"ch": "market.btcusdt.mbp.refresh.20", "ts": ts_ms, "tick": tick}
 
 
+def fall_silent(talk: Any) -> int:
+    """The pushed book of the line stops, trades go on, and it was asked about: when it last came (ns)."""
+    talk.subscribe()
+    for seq in range(100):
+        talk.pass_time(0.1)
+        talk.hear(refresh(seq, 9.0 + seq % 2, talk.clock.wall_ns() // MS))
+        talk.hear(trades(seq))
+    last: int = talk.clock.wall_ns()
+    said: list[dict[str, Any]] = []
+    while not said:
+        said = talk.pass_time(0.1)
+        talk.hear(trades(seq := seq + 1))
+    assert said[0]["sub"] == "market.btcusdt.mbp.refresh.20"
+    talk.ack(said[0])
+    return last
+
+
 @pytest.mark.parametrize(
     ("early_ms", "again", "holes"),
     [
@@ -642,19 +660,8 @@ def refresh(seq: int, bid: float, ts_ms: int) -> dict[str, Any]:
 def test_a_silence_that_the_question_itself_ended_is_a_hole(
     talk: Make, early_ms: int, again: int, holes: int
 ) -> None:
-    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
-    it.subscribe()
-    for seq in range(100):
-        it.pass_time(0.1)
-        it.hear(refresh(seq, 9.0 + seq % 2, it.clock.wall_ns() // MS))
-        it.hear(trades(seq))
-    last = it.clock.wall_ns()
-    said: list[dict[str, Any]] = []
-    while not said:
-        said = it.pass_time(0.1)
-        it.hear(trades(seq := seq + 1))
-    assert said[0]["sub"] == "market.btcusdt.mbp.refresh.20"
-    it.ack(said[0])
+    it = talk(REFRESH, TRADES)
+    last = fall_silent(it)
     it.hear(refresh(120, 9.5, it.clock.wall_ns() // MS - early_ms))
     it.pass_time(0.1)
     it.hear(refresh(again, 9.5, it.clock.wall_ns() // MS))
@@ -663,18 +670,8 @@ def test_a_silence_that_the_question_itself_ended_is_a_hole(
 
 
 def test_a_push_that_cannot_be_read_confirms_no_answer(talk: Make) -> None:
-    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
-    it.subscribe()
-    for seq in range(100):
-        it.pass_time(0.1)
-        it.hear(refresh(seq, 9.0 + seq % 2, it.clock.wall_ns() // MS))
-        it.hear(trades(seq))
-    last = it.clock.wall_ns()
-    said: list[dict[str, Any]] = []
-    while not said:
-        said = it.pass_time(0.1)
-        it.hear(trades(seq := seq + 1))
-    it.ack(said[0])
+    it = talk(REFRESH, TRADES)
+    last = fall_silent(it)
     now_ms = it.clock.wall_ns() // MS
     it.hear(refresh(120, 9.5, now_ms))
     it.pass_time(0.1)
@@ -780,7 +777,7 @@ def test_the_end_of_a_dead_subscription_is_asked_for_once(talk: Make) -> None:
 
 
 def test_a_first_message_that_could_not_be_read_was_not_withheld(talk: Make) -> None:
-    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it = talk(REFRESH, TRADES)
     it.subscribe()
     it.pass_time(0.7)
     made = it.clock.wall_ns() // MS
@@ -798,7 +795,7 @@ def test_a_first_message_that_could_not_be_read_was_not_withheld(talk: Make) -> 
 def test_a_first_message_that_was_withheld_is_missed_if_it_is_told_from_one_that_is_late(
     talk: Make, age_ms: int, holes: int
 ) -> None:
-    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it = talk(REFRESH, TRADES)
     it.subscribe()
     said: list[dict[str, Any]] = []
     seq = 0
@@ -813,7 +810,7 @@ def test_a_first_message_that_was_withheld_is_missed_if_it_is_told_from_one_that
 
 
 def test_an_answer_that_is_given_twice_does_not_confirm_itself(talk: Make) -> None:
-    it = talk(("btcusdt", "mbp.refresh.20"), TRADES)
+    it = talk(REFRESH, TRADES)
     it.subscribe()
     for seq in range(100):
         it.pass_time(0.1)
