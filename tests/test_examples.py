@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import ROOT, record_exchange
+from tests.documents import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
 
@@ -17,10 +17,9 @@ def test_each_is_tested() -> None:
     assert [path.name for path in FOLDER.glob("*.py")] == ["depth_heatmap.py"]
 
 
-def test_depth_heatmap(tmp_path: Path) -> None:
+def test_depth_heatmap(recorded_folder: Path, tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image", reason="matplotlib is in the extra `examples`")
-    record_exchange(tmp_path / "archive")
-    command = [sys.executable, FOLDER / "depth_heatmap.py", tmp_path / "archive"]
+    command = [sys.executable, FOLDER / "depth_heatmap.py", recorded_folder / "archive"]
     output = tmp_path / "depth.png"
     choice = ["btcusdt", output, "--every", "50ms", "--levels", "20"]
     done = subprocess.run([*command, *choice], capture_output=True, text=True, timeout=100)

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from tests.documents import COMMAND, ROOT, blocks, record_exchange
+from tests.documents import ROOT, blocks, served
 
 TEXT: Final = (ROOT / "docs" / "native.md").read_text(encoding="utf-8")
 BLOCKS: Final = blocks(TEXT)
@@ -23,30 +23,17 @@ SERVERS: Final = [line for language, block in BLOCKS if language == "sh" for lin
 CLIENTS: Final = [block for language, block in BLOCKS if language == "python"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``archive`` in it."""
-    path = tmp_path_factory.mktemp("docs")
-    record_exchange(path / "archive")
-    return path
-
-
 @contextmanager
-def served(folder: Path, command: str) -> Iterator[str]:
-    """Run a command of the page on any port; gives the address."""
+def played(folder: Path, command: str) -> Iterator[str]:
+    """Run a command of the page; gives the address."""
     assert command.startswith("bookreel exchange --archive ./archive ")
-    words = [*COMMAND, *shlex.split(command)[1:], "--port", "0"]
-    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield server.stdout.readline().split()[3].removeprefix("http://")
-        finally:
-            server.kill()
+    with served(folder, shlex.split(command)[1:]) as line:
+        yield line.split()[3].removeprefix("http://")
 
 
 @pytest.mark.parametrize("command", SERVERS)
-def test_each_command_plays_to_a_client(folder: Path, command: str) -> None:
-    with served(folder, command) as address:
+def test_each_command_plays_to_a_client(recorded_folder: Path, command: str) -> None:
+    with played(recorded_folder, command) as address:
         source = CLIENTS[0].replace(ADDRESS, address)
         done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -54,10 +41,10 @@ def test_each_command_plays_to_a_client(folder: Path, command: str) -> None:
 
 
 @pytest.mark.peers
-def test_ccxt_pro_plays_along(folder: Path) -> None:
+def test_ccxt_pro_plays_along(recorded_folder: Path) -> None:
     if importlib.util.find_spec("ccxt") is None:
         pytest.skip("ccxt is in the peers extra")
-    with served(folder, SERVERS[0].replace("--speed 10", "--speed 1")) as address:
+    with played(recorded_folder, SERVERS[0].replace("--speed 10", "--speed 1")) as address:
         source = CLIENTS[1].replace(ADDRESS, address)
         done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "True\n" * 5), done.stderr

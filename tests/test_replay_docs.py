@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from bookreel.replay import REPLAY_TABLES
-from tests.documents import COMMAND, ROOT, blocks, record_exchange
+from tests.documents import COMMAND, ROOT, Outputs, blocks
 
 TEXT = (ROOT / "docs" / "replay.md").read_text(encoding="utf-8")
 BLOCKS = blocks(TEXT)
@@ -29,17 +26,9 @@ OUTPUT = {
 """A word of an example to what its output has to look like."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``archive`` in it."""
-    path = tmp_path_factory.mktemp("docs")
-    record_exchange(path / "archive")
-    return path
-
-
-def test_blocks_run(folder: Path) -> None:
+def test_blocks_run(recorded_folder: Path) -> None:
     assert [language for language, _ in BLOCKS] == ["python"] * 4 + ["sh"]
-    seen = set()
+    outputs = Outputs(OUTPUT)
     for language, block in BLOCKS:
         sources = [block] if language == "python" else block.splitlines()
         for source in sources:
@@ -47,15 +36,10 @@ def test_blocks_run(folder: Path) -> None:
             if language == "sh":
                 assert source.startswith("bookreel replay ")
                 words = [*COMMAND, *shlex.split(source)[1:]]
-            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(words, cwd=recorded_folder, capture_output=True, text=True, timeout=60)
             assert done.returncode == 0, f"{source}\n{done.stderr}"
-            for word, pattern in OUTPUT.items():
-                if word in source:
-                    seen.add(word)
-                    assert re.search(pattern, done.stdout, flags=re.MULTILINE), (
-                        f"{source}\n{done.stdout[:2000]}"
-                    )
-    assert seen == OUTPUT.keys()
+            outputs.check(source, done.stdout)
+    outputs.check_all_seen()
 
 
 def test_types_and_tables_are_named() -> None:

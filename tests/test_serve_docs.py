@@ -9,8 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ import pytest
 from bookreel.replay.server import ROUTES
 from bookreel.replay.server.errors import ServeError
 from bookreel.replay.server.limits import DEFAULT
-from tests.documents import COMMAND, ROOT, blocks, record_exchange
+from tests.documents import ROOT, Outputs, blocks, served
 
 TEXT: Final = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 BLOCKS: Final = blocks(TEXT)
@@ -56,27 +55,6 @@ OUTPUT: Final = {
 """A word of an example to what its output has to look like."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``archive`` in it."""
-    path = tmp_path_factory.mktemp("docs")
-    record_exchange(path / "archive")
-    return path
-
-
-@contextmanager
-def served(folder: Path, command: str) -> Iterator[str]:
-    """Run a ``bookreel serve`` of the page on any port; gives the address."""
-    words = [*COMMAND, *shlex.split(command)[1:], "--port", "0"]
-    environment = {**os.environ, "BOOKREEL_TOKEN": TOKEN}
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield server.stdout.readline().strip().removeprefix("listening: http://")
-        finally:
-            server.terminate()
-
-
 def run(folder: Path, words: list[str]) -> str:
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{words}\n{done.stderr}"
@@ -102,35 +80,28 @@ def has_websockets(node: str) -> bool:
     return tuple(map(int, version.strip().lstrip("v").split(".")[:2])) >= (20, 10)
 
 
-def test_blocks_run(folder: Path) -> None:
+def test_blocks_run(recorded_folder: Path) -> None:
     node = shutil.which("node")
     missing = {
         *(() if shutil.which("curl") else ("curl",)),
         *(() if node and has_websockets(node) else ("node",)),
     }
     assert {language for language, _ in BLOCKS} == {"sh", "python", "js"}
-    seen = set()
+    outputs = Outputs(OUTPUT)
+    environment = {**os.environ, "BOOKREEL_TOKEN": TOKEN}
     address = ""
     with ExitStack() as running:
         for language, block in BLOCKS:
             if block.startswith("bookreel serve "):
                 running.close()
-                address = running.enter_context(served(folder, block))
+                line = running.enter_context(served(recorded_folder, shlex.split(block)[1:], environment))
+                address = line.strip().removeprefix("listening: http://")
                 continue
             sources = block.splitlines(keepends=True) if language == "sh" else [block]
             for source in sources:
                 for words in commands(language, source.replace(ADDRESS, address)):
-                    if words[0] in missing:
-                        seen |= {word for word in OUTPUT if word in source}
-                        continue
-                    output = run(folder, words)
-                    for word, pattern in OUTPUT.items():
-                        if word in source:
-                            seen.add(word)
-                            assert re.search(pattern, output, flags=re.MULTILINE), (
-                                f"{source}\n{output[:2000]}"
-                            )
-    assert seen == OUTPUT.keys()
+                    outputs.check(source, None if words[0] in missing else run(recorded_folder, words))
+    outputs.check_all_seen()
     if missing:
         pytest.skip(f"run without {' and '.join(sorted(missing))}, which is not installed")
 
