@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bookreel.cli import gateway
+from bookreel.cli.listening import port_option, resolving, stop_event
 from bookreel.cli.options import Names, Seconds, examples
 from bookreel.cli.replay import Speed
 
 if TYPE_CHECKING:
-    from bookreel.exchange import Exchange, Recording
+    from bookreel.exchange import Exchange, ExchangeConfig, Recording
 
 __all__ = ["command"]
 
@@ -39,15 +38,12 @@ __all__ = ["command"]
     show_default=True,
     help="Whose protocol; futu: the FutuOpenD-rs gateway over a stock market.",
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65_535), default=9600, show_default=True, help="0: any free one."
-)
+@port_option(9600)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--symbols", type=Names(), help="Those with a market; by default a few of every kind.")
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, 10_000),
-    default=20.0,
     show_default="20, futu 5",
     help="Events a second and symbol.",
 )
@@ -126,40 +122,36 @@ def command(
     With --archive its market is what was recorded: each message is pushed again as it was received, requests and
     REST are answered as of the same moment. At the end of the recording it closes every connection and ends.
     """
+    told: dict[str, Any] = {"host": host, "port": port, "seed": seed, "faults": faults, "truth": truth}
+    if rate is not None:
+        told["rate"] = rate
+    if symbols is not None and archive is None:
+        told["symbols"] = tuple(symbols)
+    of_an_archive = [name for name in _OF_AN_ARCHIVE if _given(context, name)]
     if venue == "futu":
-        others = [name for name in ("archive", *_OF_AN_ARCHIVE) if _given(context, name)]
+        others = of_an_archive if archive is None else ["archive"]
         if others:
             raise click.UsageError(
                 f"--{_OF_AN_ARCHIVE.get(others[0], others[0])} is not for --venue futu yet"
             )
-        rate = rate if _given(context, "rate") else None
-        gateway.run(host, port, symbols, rate, seed, faults, truth, for_, hours, token_env)
+        gateway.run(told, hours, token_env, for_)
         return
     if hours != "always" or token_env is not None:
         raise click.UsageError("--hours and --token-env are for --venue futu")
-    from bookreel.exchange import ExchangeConfig
-
-    chosen = {name for name in _OF_AN_ARCHIVE if _given(context, name)}
-    if archive is None and chosen:
-        raise click.UsageError(f"--{_OF_AN_ARCHIVE[min(chosen)]} is for an archive; give --archive DIR")
-    if archive is not None and _given(context, "rate"):
-        raise click.UsageError("--rate is for a synthetic market; an archive has its own: give --speed")
-    assert rate is not None, "it has a default"
-    config = ExchangeConfig(host=host, port=port, rate=rate, seed=seed, faults=faults, truth=truth)
-    import msgspec
-
+    if archive is None and of_an_archive:
+        raise click.UsageError(
+            f"--{_OF_AN_ARCHIVE[min(of_an_archive)]} is for an archive; give --archive DIR"
+        )
     if archive is not None:
-        recording = _recording(archive, symbols, start, end, speed, gaps, wait)
-        config = msgspec.structs.replace(config, recording=recording)
-    elif symbols is not None:
-        config = msgspec.structs.replace(config, symbols=tuple(symbols))
+        if rate is not None:
+            raise click.UsageError("--rate is for a synthetic market; an archive has its own: give --speed")
+        told["recording"] = _recording(archive, symbols, start, end, speed, gaps, wait)
+    from bookreel.exchange import ExchangeConfig
     from bookreel.ingest.loop import new_event_loop
 
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(config, for_))
-    except socket.gaierror as error:
-        raise click.UsageError(f"--host {host}: {error.strerror}; 127.0.0.1 is this machine") from error
+    config = ExchangeConfig(**told)
+    with resolving(host), asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(config, for_))
 
 
 _OF_AN_ARCHIVE = {"start": "from", "end": "to", "speed": "speed", "gaps": "gaps", "wait": "wait"}
@@ -196,14 +188,10 @@ def _recording(
     )
 
 
-async def _serve(config: object, for_: float | None) -> None:
-    from bookreel.exchange import Exchange, ExchangeConfig
+async def _serve(config: ExchangeConfig, for_: float | None) -> None:
+    from bookreel.exchange import Exchange
 
-    assert isinstance(config, ExchangeConfig), "made above"
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     async with Exchange(config) as exchange:
         for note in exchange.notes:
             click.echo(f"note: {note}", err=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from bookreel.cli.listening import resolving, stop_event
 
 if TYPE_CHECKING:
     from bookreel.exchange.futu import GatewayConfig
@@ -18,55 +17,28 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(
-    host: str,
-    port: int,
-    symbols: list[str] | None,
-    rate: float | None,
-    seed: int,
-    faults: str,
-    truth: Path | None,
-    for_: float | None,
-    hours: str,
-    token_env: str | None,
-) -> None:
-    """Serve until a signal, or for a time. ``rate`` None is the gateway's own; so are ``symbols``."""
+def run(told: dict[str, Any], hours: str, token_env: str | None, for_: float | None) -> None:
+    """Serve until a signal, or for ``for_`` seconds. ``told``: settings by their name; what it does not hold is as
+    usual.
+    """
     from bookreel.exchange.futu import GatewayConfig
 
-    more: dict[str, Any] = {}
-    if rate is not None:
-        more["rate"] = rate
-    if symbols is not None:
-        more["symbols"] = tuple(symbols)
     if token_env is not None:
         key = os.environ.get(token_env)
         if not key:
             raise click.UsageError(
                 f"--token-env {token_env}: the environment has no such variable, or it is empty"
             )
-        more["keys"] = {key: ("qot:read", "qot:state")}
-    config = GatewayConfig(
-        host=host,
-        port=port,
-        seed=seed,
-        faults=faults,
-        truth=truth,
-        hours="real" if hours == "real" else "always",
-        **more,
-    )
-    try:
+        told = {**told, "keys": {key: ("qot:read", "qot:state")}}
+    config = GatewayConfig(hours="real" if hours == "real" else "always", **told)
+    with resolving(config.host):
         asyncio.run(_serve(config, for_))
-    except socket.gaierror as error:
-        raise click.UsageError(f"--host {host}: {error.strerror}; 127.0.0.1 is this machine") from error
 
 
 async def _serve(config: GatewayConfig, for_: float | None) -> None:
     from bookreel.exchange.futu import GatewayServer
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     async with GatewayServer(config) as server:
         click.echo(f"listening: {server.ws_url} {server.rest_url}")
         click.echo(

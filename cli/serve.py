@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from bookreel.cli.listening import port_option, stop_event
 from bookreel.cli.options import Names, archive_option, examples
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 )
 @archive_option()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; others need a token.")
-@click.option(
-    "--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0: any free one."
-)
+@port_option(8000)
 @click.option("--token-env", metavar="NAME", help="The environment variable with the token clients bring.")
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="The same, from a file.")
 @click.option("--allow-host", type=Names(), metavar="A,B", help="Further names the server is called by.")
@@ -94,17 +93,12 @@ def command(
 
 
 async def _serve(archive: Path, settings: Settings, access_log: bool) -> None:
-    import asyncio
     import os
-    import signal
 
     from bookreel.replay.server import Server, make_app
 
     os.nice(settings.niceness)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     async with Server(
         [(make_app(archive, settings), settings.port)], settings, access_log=access_log
     ) as server:
