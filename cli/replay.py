@@ -79,8 +79,9 @@ def command(
 ) -> None:
     """Write what was recorded to stdout, one JSON object a line, in the order of the journal.
 
-    Each has a `type`: frame, gap, session, instrument, trade, bbo, kline, ticker, book_snapshot, book_delta. The
-    last line is of type `end`, with a token for --after, or `error`: if it is neither, the output was cut off.
+    Each has a `type`: frame, gap, session, instrument, trade, bbo, kline, ticker, quote, broker_queue, timeshare,
+    book_snapshot, book_delta. The last line is of type `end`, with a token for --after, or `error`: if it is neither,
+    the output was cut off.
 
     Ctrl-C ends it in order: exit code 130, or 0 with --follow.
     """
@@ -88,7 +89,6 @@ def command(
 
     from bookreel.ingest.clock import SystemClock
     from bookreel.replay import Archive
-    from bookreel.replay.selection import FEED_ALIASES
 
     now = SystemClock().wall_ns()
     with Archive(archive) as opened:
@@ -98,7 +98,7 @@ def command(
             now if start == "now" else start,
             now if end == "now" else end,
             numbers,
-            feeds=None if feeds is None else [FEED_ALIASES.get(feed, feed) for feed in feeds],
+            feeds=feeds,
             follow=follow,
             after=after,
             speed=speed,

@@ -15,7 +15,6 @@ from bookreel.replay.errors import (
 )
 from bookreel.replay.events import (
     End,
-    Recorded,
     RecordedBbo,
     RecordedDelta,
     RecordedFrame,
@@ -27,7 +26,17 @@ from bookreel.replay.events import (
     RecordedTrade,
     Session,
 )
+from bookreel.replay.kinds import Recorded
 from bookreel.replay.selection import EVENT_TABLES, REPLAY_TABLES
+from bookreel.replay.stocks import (
+    QueuedBroker,
+    RecordedMinute,
+    RecordedQueue,
+    RecordedQuote,
+    StockKline,
+    StockSnapshot,
+    StockTrade,
+)
 from bookreel.replay.stream import Events, LineStream, Stream
 from bookreel.replay.times import iso, to_interval, to_ns
 from bookreel.storage.errors import CorruptFile, NotAnArchive, QueryError, Unsettled
@@ -51,6 +60,7 @@ __all__ = [
     "NoSuchTable",
     "NotAnArchive",
     "QueryError",
+    "QueuedBroker",
     "Recorded",
     "RecordedBbo",
     "RecordedDelta",
@@ -58,11 +68,17 @@ __all__ = [
     "RecordedGap",
     "RecordedInstrument",
     "RecordedKline",
+    "RecordedMinute",
+    "RecordedQueue",
+    "RecordedQuote",
     "RecordedSnapshot",
     "RecordedTicker",
     "RecordedTrade",
     "ReplayError",
     "Session",
+    "StockKline",
+    "StockSnapshot",
+    "StockTrade",
     "Stream",
     "Unsettled",
     "iso",

@@ -23,6 +23,7 @@ from bookreel.replay.asof import Book, Coverage, Question, best_rows, book_at, b
 from bookreel.replay.batches import Batch, read_batches
 from bookreel.replay.errors import NoSuchFeed, NoSuchSymbol
 from bookreel.replay.events import Numbers
+from bookreel.replay.kinds import MAKERS
 from bookreel.replay.merged import Merged
 from bookreel.replay.ndjson import LineForm
 from bookreel.replay.pages import EventForm
@@ -87,6 +88,11 @@ class Archive:
     def _database(self) -> Database:
         """Made when SQL is first asked for: that takes longer than finding a book."""
         return Database(self.path, digests=self._digests, memory_bytes=self._memory_bytes)
+
+    @property
+    def venue(self) -> str:
+        """The venue's name."""
+        return self._tail.venue.name
 
     def symbols(self) -> list[str]:
         """Symbols that have at least one stream."""
@@ -303,10 +309,14 @@ class Archive:
         self, symbols: Names, tables: Names, feeds: Names, start: Time | None, end: Time | None
     ) -> Source:
         """What the methods above read from. Raises NoSuchTable, BadTime, NoSuchSymbol."""
+        venue = self._tail.venue
+        of_venue = [table for table in EVENT_TABLES if table in MAKERS[venue.name]]
         selection = Selection(
-            tables=Selection.order(EVENT_TABLES if tables is None else _names(tables)),
+            tables=Selection.order(of_venue if tables is None else _names(tables)),
             symbols=None if symbols is None else frozenset(_names(symbols)),
-            feeds=None if feeds is None else frozenset(_names(feeds)),
+            feeds=None
+            if feeds is None
+            else frozenset(venue.aliases.get(feed, feed) for feed in _names(feeds)),
             start=None if start is None else to_ns(start),
             end=None if end is None else to_ns(end),
         )

@@ -7,7 +7,7 @@ in the journal. As JSON each has a ``type``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -22,11 +22,15 @@ from bookreel.storage.changes import doubles, integers, piece_wholes
 from bookreel.storage.schema import TIME
 
 __all__ = [
+    "CRYPTO",
     "NUMBERS",
+    "PLACE",
+    "PLAIN",
     "Arranged",
     "End",
+    "Maker",
     "Numbers",
-    "Recorded",
+    "Part",
     "RecordedBbo",
     "RecordedDelta",
     "RecordedFrame",
@@ -37,10 +41,15 @@ __all__ = [
     "RecordedTicker",
     "RecordedTrade",
     "Session",
+    "Times",
     "arrange",
+    "books",
+    "column_values",
     "iso_times",
     "ns_times",
     "open_gap_events",
+    "row_part",
+    "rows_as",
 ]
 
 Numbers: TypeAlias = Literal["float", "decimal"]
@@ -146,21 +155,6 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end"
     token: str
 
 
-Recorded: TypeAlias = (
-    RecordedDelta
-    | RecordedSnapshot
-    | RecordedBbo
-    | RecordedTrade
-    | RecordedKline
-    | RecordedTicker
-    | RecordedInstrument
-    | RecordedGap
-    | RecordedFrame
-    | Session
-)
-"""Anything that was recorded."""
-
-
 class Arranged(NamedTuple):
     """Events, the positions at which they stand, and their receive times (ns)."""
 
@@ -169,53 +163,28 @@ class Arranged(NamedTuple):
     ts: memoryview
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
+    """The events of one table, or some of them. At one position those of a lower rank come first."""
+
     rank: float
     events: list[Any]
     order: Any
     ts: Any
 
 
-_Times: TypeAlias = Callable[[Any], list[Any]]
+Times: TypeAlias = Callable[[Any], list[Any]]
+"""What makes values of a column of times."""
+
 _Kind: TypeAlias = type[msgspec.Struct]
+
+Maker: TypeAlias = Callable[[float, pa.Table, Times], list[Part]]
+"""What makes events of rows of a table, by its rank."""
 
 _QUOTE: Final = ("bid", "bid_size", "ask", "ask_size")
 _BAR: Final = ("open", "high", "low", "close", "volume", "turnover", "count")
-_PLACE: Final = ("ts_recv", "pos")
+PLACE: Final = ("ts_recv", "pos")
 
-_PLAIN: Final[dict[str, tuple[_Kind, tuple[str, ...]]]] = {
-    "frames": (
-        RecordedFrame,
-        ("symbol", "ts_event", "conn", "direction", "kind", "topic", "payload", "payload_bytes", *_PLACE),
-    ),
-    "gaps": (
-        RecordedGap,
-        (
-            *("symbol", "feed", "conn", "epoch", "cause", "last_seq", "next_seq", "start", "end"),
-            *("records_lost", "repaired_by", *_PLACE),
-        ),
-    ),
-    "sessions": (Session, ("conn", "event", "detail", *_PLACE)),
-    "instruments": (
-        RecordedInstrument,
-        ("symbol", "base", "quote", "price_precision", "amount_precision", "state", "raw", *_PLACE),
-    ),
-    "trades": (
-        RecordedTrade,
-        ("symbol", "=trade.detail", "ts_event", "trade_id", "trade_seq", "side", "price", "size", *_PLACE),
-    ),
-    "bbo": (RecordedBbo, ("symbol", "=bbo", "ts_event", "seq", *_QUOTE, *_PLACE)),
-    "klines": (RecordedKline, ("symbol", "kline", "ts_event", "period", "open_time", *_BAR, *_PLACE)),
-    "tickers": (
-        RecordedTicker,
-        ("symbol", "feed", "ts_event", *_BAR, *_QUOTE, "last", "last_size", *_PLACE),
-    ),
-}
-"""Tables whose rows are values: the columns are a value's fields in their order. ``=x``: always x; ``kline``: the
-feed of a bar.
-"""
-
-NUMBERS: Final[Mapping[type, tuple[str, ...]]] = {
+NUMBERS: Final[dict[type[Any], tuple[str, ...]]] = {
     RecordedTrade: ("price", "size"),
     RecordedBbo: _QUOTE,
     RecordedKline: _BAR[:-1],
@@ -226,22 +195,13 @@ NUMBERS: Final[Mapping[type, tuple[str, ...]]] = {
 """The fields of each kind of event that are prices and sizes."""
 
 
-def arrange(rows: Mapping[str, pa.Table], times: _Times) -> Arranged:
-    """The rows of a window as values in their order. ``times`` makes those of a column of times."""
-    parts: list[_Part] = []
+def arrange(rows: Mapping[str, pa.Table], times: Times, makers: Mapping[str, Maker]) -> Arranged:
+    """The rows of a window as values in their order. ``times`` makes those of a column of times, ``makers`` those
+    of each table's rows.
+    """
+    parts: list[Part] = []
     for table, piece in rows.items():
-        rank = REPLAY_TABLES.index(table)
-        if table == "book_deltas":
-            parts.append(_deltas(rank, piece, times))
-        elif table == "book_snapshots":
-            # A keyframe is the book after the deltas of its record; every other whole book is the one before.
-            keyframe = pc.equal(piece["source"], pa.scalar("keyframe"))
-            for further, mask in ((0.0, pc.invert(keyframe)), (1.5, keyframe)):
-                books = piece.filter(mask)
-                if books.num_rows:
-                    parts.append(_snapshots(rank + further, books, times))
-        else:
-            parts.append(_plain(rank, table, piece, times))
+        parts += makers[table](REPLAY_TABLES.index(table), piece, times)
     if len(parts) == 1:
         part = parts[0]
         return Arranged(part.events, _view(part.order), _view(part.ts))
@@ -257,11 +217,12 @@ def arrange(rows: Mapping[str, pa.Table], times: _Times) -> Arranged:
     return Arranged(ordered, _view(order.take(places)), _view(ts.take(places)))
 
 
-def open_gap_events(rows: pa.Table, horizon: int, times: _Times) -> list[RecordedGap]:
+def open_gap_events(rows: pa.Table, horizon: int, times: Times) -> list[RecordedGap]:
     """Gaps that had not ended when the newest record was received (``horizon``, ns)."""
     received = pa.repeat(pa.scalar(horizon, TIME), rows.num_rows)
     index = rows.schema.get_field_index("ts_recv")
-    return _values("gaps", rows.set_column(index, "ts_recv", received), times)
+    kind, names = _GAP
+    return _values(kind, names, rows.set_column(index, "ts_recv", received), times)
 
 
 def ns_times(column: Any) -> list[int | None]:
@@ -283,22 +244,33 @@ def _view(column: Any) -> memoryview:
     return memoryview(chunk.buffers()[1]).cast("q")[chunk.offset : chunk.offset + len(chunk)]
 
 
-def _plain(rank: float, table: str, piece: pa.Table, times: _Times) -> _Part:
-    return _Part(rank, _values(table, piece, times), piece[ORDER], piece["ts_recv"].cast(pa.int64()))
+def row_part(rank: float, events: list[Any], rows: pa.Table) -> Part:
+    """Events, one for each of these rows."""
+    return Part(rank, events, rows[ORDER], rows["ts_recv"].cast(pa.int64()))
 
 
-def _values(table: str, piece: pa.Table, times: _Times) -> list[Any]:
-    kind, names = _PLAIN[table]
-    return list(map(kind, *(_column(piece, name, times) for name in names)))
+def rows_as(kind: _Kind, names: Sequence[str]) -> Maker:
+    """Each row as a value of this kind: the columns are a value's fields in their order. ``=x``: always x; ``kline``:
+    the feed of a bar; ``x?``: null stays None, also where it is a time.
+    """
+
+    def make(rank: float, rows: pa.Table, times: Times) -> list[Part]:
+        return [row_part(rank, _values(kind, names, rows, times), rows)]
+
+    return make
 
 
-def _column(piece: pa.Table, name: str, times: _Times) -> list[Any]:
-    """A column, or what stands for it, as Python values."""
+def _values(kind: _Kind, names: Sequence[str], rows: pa.Table, times: Times) -> list[Any]:
+    return list(map(kind, *(column_values(rows, name, times) for name in names)))
+
+
+def column_values(piece: pa.Table, name: str, times: Times) -> list[Any]:
+    """A column, or what stands for it (see :func:`rows_as`), as Python values."""
     if name.startswith("="):
         return [name[1:]] * piece.num_rows
     if name == "kline":
         return [f"kline.{period}" for period in _texts(piece["period"])]
-    column: Any = piece[name]
+    column: Any = piece[name.removesuffix("?")]
     type_ = column.type
     values: list[Any]
     if type_ == TIME:
@@ -330,7 +302,7 @@ def _texts(column: Any) -> list[str]:
     return values
 
 
-def _deltas(rank: float, piece: pa.Table, times: _Times) -> _Part:
+def _deltas(rank: float, piece: pa.Table, times: Times) -> list[Part]:
     """Rows of ``book_deltas``, a row a level: those of one delta follow each other, and so do those of a side."""
     rows = piece.combine_chunks()
     count = rows.num_rows
@@ -351,10 +323,12 @@ def _deltas(rank: float, piece: pa.Table, times: _Times) -> _Part:
             asks.append([])
         (bids if name == "bid" else asks)[-1] += levels[start:stop]
     heads = rows.drop_columns(["side", "price", "size"]).take(pa.array(first, pa.int64()))
-    columns = [_column(heads, name, times) for name in ("symbol", "feed", "ts_event", "seq", "prev_seq")]
-    further = [_column(heads, name, times) for name in ("epoch", *_PLACE)]
+    columns = [
+        column_values(heads, name, times) for name in ("symbol", "feed", "ts_event", "seq", "prev_seq")
+    ]
+    further = [column_values(heads, name, times) for name in ("epoch", *PLACE)]
     events = list(map(RecordedDelta, *columns, bids, asks, *further))
-    return _Part(rank, events, heads[ORDER], heads["ts_recv"].cast(pa.int64()))
+    return [row_part(rank, events, heads)]
 
 
 def _turns(column: Any, count: int) -> Any:
@@ -366,10 +340,59 @@ def _starts(turns: Any) -> list[int]:
     return [0, *(index + 1 for index in pc.indices_nonzero(turns).to_pylist())]
 
 
-def _snapshots(rank: float, piece: pa.Table, times: _Times) -> _Part:
-    columns = [_column(piece, name, times) for name in ("symbol", "feed", "ts_event", "seq")]
-    wholes = list(piece_wholes(piece))
-    books = ([whole.bids for whole in wholes], [whole.asks for whole in wholes])
-    further = [_column(piece, name, times) for name in ("source", "epoch", *_PLACE)]
-    events = list(map(RecordedSnapshot, *columns, *books, *further))
-    return _Part(rank, events, piece[ORDER], piece["ts_recv"].cast(pa.int64()))
+def books(kind: _Kind, ts_event: str = "ts_event", further: Sequence[str] = ()) -> Maker:
+    """Rows of ``book_snapshots`` as values of this kind; ``further``: columns after those that all have."""
+
+    def make(rank: float, rows: pa.Table, times: Times) -> list[Part]:
+        # A keyframe is the book after the deltas of its record; every other whole book is the one before.
+        keyframe = pc.equal(rows["source"], pa.scalar("keyframe"))
+        parts = []
+        for after, mask in ((0.0, pc.invert(keyframe)), (1.5, keyframe)):
+            piece = rows.filter(mask)
+            if piece.num_rows:
+                columns = [column_values(piece, name, times) for name in ("symbol", "feed", ts_event, "seq")]
+                wholes = list(piece_wholes(piece))
+                levels = ([whole.bids for whole in wholes], [whole.asks for whole in wholes])
+                own = [column_values(piece, name, times) for name in ("source", "epoch", *PLACE, *further)]
+                parts.append(row_part(rank + after, list(map(kind, *columns, *levels, *own)), piece))
+        return parts
+
+    return make
+
+
+_GAP: Final = (
+    RecordedGap,
+    (
+        *("symbol", "feed", "conn", "epoch", "cause", "last_seq", "next_seq", "start", "end"),
+        *("records_lost", "repaired_by", *PLACE),
+    ),
+)
+
+PLAIN: Final[dict[str, Maker]] = {
+    "frames": rows_as(
+        RecordedFrame,
+        ("symbol", "ts_event", "conn", "direction", "kind", "topic", "payload", "payload_bytes", *PLACE),
+    ),
+    "gaps": rows_as(*_GAP),
+    "sessions": rows_as(Session, ("conn", "event", "detail", *PLACE)),
+    "instruments": rows_as(
+        RecordedInstrument,
+        ("symbol", "base", "quote", "price_precision", "amount_precision", "state", "raw", *PLACE),
+    ),
+}
+"""Of the tables that are alike for every venue."""
+
+CRYPTO: Final[dict[str, Maker]] = {
+    "trades": rows_as(
+        RecordedTrade,
+        ("symbol", "=trade.detail", "ts_event", "trade_id", "trade_seq", "side", "price", "size", *PLACE),
+    ),
+    "bbo": rows_as(RecordedBbo, ("symbol", "=bbo", "ts_event", "seq", *_QUOTE, *PLACE)),
+    "klines": rows_as(RecordedKline, ("symbol", "kline", "ts_event", "period", "open_time", *_BAR, *PLACE)),
+    "tickers": rows_as(
+        RecordedTicker, ("symbol", "feed", "ts_event", *_BAR, *_QUOTE, "last", "last_size", *PLACE)
+    ),
+    "book_snapshots": books(RecordedSnapshot),
+    "book_deltas": _deltas,
+}
+"""Of huobi."""

@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 from bookreel.replay.events import (
     Arranged,
     Numbers,
-    Recorded,
     RecordedFrame,
     arrange,
     iso_times,
     open_gap_events,
 )
+from bookreel.replay.kinds import MAKERS, Recorded
 from bookreel.replay.pages import exact_events
 from bookreel.replay.sweep import ORDER, Sweep
 
@@ -99,7 +99,7 @@ class LineForm:
     def make(self, rows: Mapping[str, pa.Table], sweep: Sweep) -> tuple[Lines, memoryview, memoryview]:
         if rows.keys() == {"frames"}:
             return _frames(rows["frames"])
-        found: Arranged = arrange(rows, iso_times)
+        found: Arranged = arrange(rows, iso_times, MAKERS[sweep.venue.name])
         events = exact_events(found.events, sweep) if self.texts else found.events
         return Lines.of(events), found.order, found.ts
 

@@ -9,8 +9,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
-from bookreel.replay.events import NUMBERS, Arranged, Numbers, Recorded, arrange, ns_times, open_gap_events
+from bookreel.replay.events import Arranged, Numbers, arrange, ns_times, open_gap_events
 from bookreel.replay.exact import FrameNumbers, exact
+from bookreel.replay.kinds import MAKERS, NUMBERS, Recorded
 from bookreel.replay.sweep import Sweep
 from bookreel.replay.tokens import Place
 
@@ -44,7 +45,7 @@ class EventForm:
         self.texts = numbers == "decimal"
 
     def make(self, rows: Mapping[str, pa.Table], sweep: Sweep) -> Arranged:
-        found = arrange(rows, ns_times)
+        found = arrange(rows, ns_times, MAKERS[sweep.venue.name])
         return found._replace(events=exact_events(found.events, sweep)) if self.texts else found
 
     def gaps(self, rows: pa.Table, horizon: int) -> list[Recorded]:

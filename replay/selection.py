@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from bookreel.replay.errors import NoSuchTable
 from bookreel.venues import Venue
 
-__all__ = ["EVENT_TABLES", "FEED_ALIASES", "REPLAY_TABLES", "Choice", "Names", "Selection"]
+__all__ = ["EVENT_TABLES", "REPLAY_TABLES", "Choice", "Names", "Selection"]
 
 REPLAY_TABLES: Final = (
     "frames",
@@ -24,6 +24,9 @@ REPLAY_TABLES: Final = (
     "bbo",
     "klines",
     "tickers",
+    "quotes",
+    "broker_queue",
+    "timeshare",
     "book_snapshots",
     "book_deltas",
 )
@@ -36,13 +39,8 @@ EVENT_TABLES: Final = REPLAY_TABLES[1:]
 
 _OF_NO_SYMBOL: Final = frozenset({"sessions"})
 _OF_NO_FEED: Final = frozenset({"sessions", "instruments"})
-_ONE_FEED: Final = {"trades": "trade.detail", "bbo": "bbo"}
 _KLINE: Final = "kline."
 _DIGEST_BYTES: Final = 4
-
-
-FEED_ALIASES: Final = {"trade": "trade.detail"}
-"""What feeds may be called at the edges: on the command line, and over the network."""
 
 Names: TypeAlias = Collection[str] | str | None
 """Some names, or one; None is all."""
@@ -102,8 +100,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             rows = rows.filter(_among(rows["symbol"], self.symbols))
         if self.feeds is None or table in _OF_NO_FEED:
             return rows
-        if table in _ONE_FEED:
-            return rows if _ONE_FEED[table] in self.feeds else rows.slice(0, 0)
+        if table in venue.row_feeds:
+            return rows if venue.row_feeds[table] in self.feeds else rows.slice(0, 0)
         if table == "klines":
             periods = {feed.removeprefix(_KLINE) for feed in self.feeds if feed.startswith(_KLINE)}
             return rows.filter(_among(rows["period"], periods))

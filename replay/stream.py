@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 from bookreel.replay.errors import BadSpeed
-from bookreel.replay.events import End, Recorded
+from bookreel.replay.events import End
+from bookreel.replay.kinds import Recorded
 from bookreel.replay.ndjson import Failure, Lines, encode_line
 from bookreel.replay.pages import Form, Page, Pages, Reader
 from bookreel.replay.source import Origin

@@ -64,7 +64,7 @@ _WAIT_NS: Final = 3_600_000_000_000
 
 _CLOSING: Final[Any] = [(name, "ascending") for name in ("symbol", "feed", "start")]
 
-_SEVERAL_SYMBOLS: Final = frozenset({"gaps", "instruments"})
+_SEVERAL_SYMBOLS: Final = frozenset({"gaps", "instruments", "quotes"})
 """Tables of which one record can make rows of several symbols, which then are in their order."""
 
 
@@ -132,6 +132,7 @@ class Sweep:
         texts: bool = False,
     ) -> None:
         self.selection = selection
+        self.venue = venues.get(read_meta(root, OsDisk()).venue)
         self.next_pos = first
         """Everything that stands before it was given."""
         self.horizon: int | None = None
@@ -141,7 +142,6 @@ class Sweep:
         self._scanner = scanner
         self._tail = tail
         self._follow = follow
-        self._venue = venues.get(read_meta(root, OsDisk()).venue)
         self._columns = {
             table: [name for name in TABLES[table].names if whole or name != "venue"]
             for table in selection.tables
@@ -149,7 +149,8 @@ class Sweep:
         self._tail_tables = {*selection.tables, "gaps"}
         if "book_deltas" in selection.tables:
             self._tail_tables.add("book_snapshots")
-        if texts:
+        self._texts = texts and self.venue.digits
+        if self._texts:
             self._tail_tables.add("frames")
         self._manifest: Manifest | None = None
         self._contents: Contents | None = None
@@ -198,10 +199,12 @@ class Sweep:
         return gaps.take(pc.sort_indices(gaps, _CLOSING)) if wanted else gaps.slice(0, 0)
 
     def payloads(self, positions: Collection[int]) -> dict[int, str | None]:
-        """The texts of frames by their position; for a sweep that was made with ``texts``. Raises CorruptFile."""
+        """The texts of frames by their position, where they have digits; for a sweep that was made with ``texts``.
+        Raises CorruptFile.
+        """
         wanted = pa.array(sorted(positions), pa.int64())
         found: dict[int, str | None] = {}
-        if not len(wanted):
+        if not len(wanted) or not self._texts:
             return found
         least, greatest = wanted[0].as_py(), wanted[-1].as_py()
         pieces = self._sealed_payloads(least, greatest)
@@ -250,7 +253,7 @@ class Sweep:
         self.horizon = contents.horizon
         gaps = contents.tail["gaps"]
         still_open = gaps.filter(pc.is_null(gaps["pos"]))
-        self._open_gaps = self.selection.keep("gaps", still_open, self._venue)
+        self._open_gaps = self.selection.keep("gaps", still_open, self.venue)
         for table in self.selection.tables:
             rows = _newer(contents.tail[table], self.next_pos)
             if rows.num_rows:
@@ -364,7 +367,7 @@ class Sweep:
 
     def _add(self, table: str, rows: pa.Table) -> None:
         """Note rows that were read, those that are wanted and were not given yet."""
-        rows = self.selection.keep(table, rows.combine_chunks(), self._venue)
+        rows = self.selection.keep(table, rows.combine_chunks(), self.venue)
         rows = rows.filter(pc.is_valid(rows["pos"])) if table == "gaps" else rows
         order: Any = rows["pos"]
         ts: Any = rows["ts_recv"].cast(pa.int64())

@@ -53,7 +53,7 @@ class Tail:
 
     def __init__(self, archive: Path, tables: Collection[str] = ()) -> None:
         self._root = archive
-        self._venue = venues.get(read_meta(archive, OsDisk()).venue)
+        self.venue = venues.get(read_meta(archive, OsDisk()).venue)
         self._tables = frozenset(tables) | {"gaps"}
         self._manifest: Manifest | None = None
         self._base: str | None = None
@@ -64,7 +64,7 @@ class Tail:
         self._finished: set[str] = set()
         self._rows: dict[str, dict[str, list[pa.Table]]] = {}
         self._last_ts: int | None = None
-        self._normalizer = Normalizer(self._venue, tables=self._tables)
+        self._normalizer = Normalizer(self.venue, tables=self._tables)
         self._lost: str | None = None
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Tail:
         self._last_ts = max((entry.ts_max for entry in known if entry.ts_max is not None), default=None)
         self._base = None if sealed is None else sealed.segment
         self._before = None if sealed is None else of_entry(sealed)
-        self._normalizer = Normalizer(self._venue, tables=self._tables)
+        self._normalizer = Normalizer(self.venue, tables=self._tables)
         self._lost = None
         if sealed is None:
             return
@@ -143,7 +143,7 @@ class Tail:
         try:
             if state is not None:
                 self._normalizer = Normalizer.restore(
-                    self._venue, state, tables=self._tables, turns=self._sealed_turns
+                    self.venue, state, tables=self._tables, turns=self._sealed_turns
                 )
                 self._lost = None
                 return
@@ -203,7 +203,7 @@ class Tail:
         for table in {*tables, "gaps"}:
             pieces = [piece for rows in self._rows.values() for piece in rows.get(table, ())]
             if table == "gaps":
-                pieces.append(gap_rows(gaps, self._venue.name))
+                pieces.append(gap_rows(gaps, self.venue.name))
             tail[table] = pa.concat_tables([TABLES[table].empty_table(), *pieces])
         horizon = self._last_ts
         alive = is_recording(self._root)
@@ -221,7 +221,7 @@ class Tail:
             streams = _joined(_turned(sealed_streams(self._root, files), self._sealed_turns()), streams)
         return Contents(
             root=self._root,
-            venue=self._venue.name,
+            venue=self.venue.name,
             files=files,
             tail=tail,
             streams=streams,

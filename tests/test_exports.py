@@ -13,10 +13,10 @@ PUBLIC = {
     """,
     "bookreel.replay": """
         Archive BadInterval BadSpeed BadTime BadToken Batch Book CorruptFile EVENT_TABLES End Events
-        LineStream NoSuchFeed NoSuchSymbol NoSuchTable NotAnArchive QueryError REPLAY_TABLES
+        LineStream NoSuchFeed NoSuchSymbol NoSuchTable NotAnArchive QueryError QueuedBroker REPLAY_TABLES
         Recorded RecordedBbo RecordedDelta RecordedFrame RecordedGap RecordedInstrument
-        RecordedKline RecordedSnapshot RecordedTicker RecordedTrade ReplayError Session Stream
-        Unsettled iso to_interval to_ns
+        RecordedKline RecordedMinute RecordedQueue RecordedQuote RecordedSnapshot RecordedTicker
+        RecordedTrade ReplayError Session StockKline StockSnapshot StockTrade Stream Unsettled iso to_interval to_ns
     """,
     "bookreel.replay.server": "Limits ROUTES Route ServeError Server Settings make_app",
     "bookreel.exchange": """

@@ -6,7 +6,7 @@ these names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -160,6 +160,12 @@ class Venue(Protocol):
     """One exchange's words, read: all that an archive of it needs."""
 
     name: str
+    row_feeds: Mapping[str, str]
+    """Table to the feed of all its rows, of the tables that have no column for that."""
+    aliases: Mapping[str, str]
+    """Short names that users may give feeds."""
+    digits: bool
+    """Whether numbers are written out in a frame; else they are doubles there too."""
 
     def inflate(self, payload: bytes) -> bytes:
         """Undo the venue's frame compression; bounded output. Raises ``venues.errors.InflateError``."""
@@ -205,6 +211,10 @@ class Venue(Protocol):
 
     def feeds(self) -> dict[str, str]:
         """Every feed's name with a line about it."""
+        ...
+
+    def coverage(self, feed: str) -> Coverage:
+        """How completely a feed's streams can prove themselves; of an unknown feed nothing is known."""
         ...
 
     def near_symbols(self, symbol: str, listed: Iterable[str]) -> list[str]:

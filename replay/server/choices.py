@@ -10,7 +10,7 @@ import msgspec
 
 from bookreel.replay import Archive, LineStream
 from bookreel.replay.errors import BadSpeed, BadTime, BadToken
-from bookreel.replay.selection import FEED_ALIASES, REPLAY_TABLES, Choice
+from bookreel.replay.selection import REPLAY_TABLES, Choice
 from bookreel.replay.server import parameters
 from bookreel.replay.server.errors import BadRequest
 from bookreel.replay.server.limits import Limits
@@ -67,22 +67,14 @@ def open_lines(archive: Path, choices: Choices, limits: Limits) -> LineStream:
     try:
         with Archive(archive) as opened:
             if streams is not None:
-                named = {name: _spelled(choice) for name, choice in streams.items()}
-                return opened.merged(named, start, end, speed=speed, **further)
-            one = _spelled(choices)
-            return opened.lines(one.symbols, one.tables, start, end, feeds=one.feeds, speed=speed, **further)
+                return opened.merged(streams, start, end, speed=speed, **further)
+            return opened.lines(
+                choices.symbols, choices.tables, start, end, feeds=choices.feeds, speed=speed, **further
+            )
     except BadToken as error:
         raise BadRequest(str(error), parameter="after") from error
     except BadSpeed as error:
         raise BadRequest(str(error), parameter="speed", example="10") from error
-
-
-def _spelled(choice: Choice) -> Choice:
-    """The choice with each feed under its own name."""
-    feeds = choice.feeds
-    if feeds is not None:
-        feeds = [FEED_ALIASES.get(feed, feed) for feed in feeds]
-    return Choice(symbols=choice.symbols, tables=choice.tables, feeds=feeds)
 
 
 def _instant(given: int | str | None, now: int, name: str) -> int | None:

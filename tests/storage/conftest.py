@@ -36,11 +36,11 @@ class Recording:
 
     t0 = T0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, venue: str = "huobi") -> None:
         self.path = path
         self.clock = _Clock()
-        self.journal = Journal.open(path, "huobi", clock=self.clock)
-        self.event("start", 0, run="test", venue="huobi", version="1")
+        self.journal = Journal.open(path, venue, clock=self.clock)
+        self.event("start", 0, run="test", venue=venue, version="1")
 
     def at(self, seconds: float) -> int:
         """Receive time in ns of an instant given in seconds."""
@@ -123,6 +123,10 @@ class Recording:
         """Seal what is closed."""
         self.journal.flush()
         seal(self.path)
+
+    def sent(self, at: float, text: bytes, conn: str) -> int:
+        """A frame that was sent."""
+        return self._append(at, conn, Direction.OUT, Kind.TEXT, text)
 
     def _append(self, at: float, conn: str, direction: Direction, kind: Kind, payload: bytes) -> int:
         return self.journal.append(self.at(at), self.at(at), conn, 1 if conn else 0, direction, kind, payload)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bookreel.venues.futu import exchanges, feeds, symbols
 from bookreel.venues.futu.decode import decode, salvage_topic
 from bookreel.venues.futu.model import Notice
 from bookreel.venues.futu.rows import rows
-from bookreel.venues.message import Aside, Message, Rows, Topic, Unknown
+from bookreel.venues.message import Aside, Coverage, Message, Rows, Topic, Unknown
 
 __all__ = ["Futu"]
 
@@ -17,6 +17,14 @@ class Futu:
     """It has no state: one is as good as another. Nothing of it is compressed, and numbers are the wire's doubles."""
 
     name: str = "futu"
+    row_feeds: Mapping[str, str] = {
+        "trades": "ticker",
+        "quotes": "quote",
+        "broker_queue": "broker",
+        "timeshare": "rt",
+    }
+    aliases: Mapping[str, str] = feeds.ALIASES
+    digits: bool = False
 
     decode_instruments = staticmethod(exchanges.decode_instruments)
     topic = staticmethod(feeds.make_topic)
@@ -63,3 +71,8 @@ class Futu:
     def feeds(self) -> dict[str, str]:
         """Every feed's name with a line about it."""
         return {feed.name: feed.about for feed in feeds.FEEDS.values()}
+
+    def coverage(self, feed: str) -> Coverage:
+        """How completely a feed's streams can prove themselves; of an unknown feed nothing is known."""
+        known = feeds.FEEDS.get(feed)
+        return "unsequenced" if known is None else known.coverage

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from bookreel.venues.huobi import compression, leftovers, reference, refusals, requests, topics
 from bookreel.venues.huobi.decode import decode, decoder
 from bookreel.venues.huobi.topics import FEEDS, Path
-from bookreel.venues.message import Topic
+from bookreel.venues.message import Coverage, Topic
 
 __all__ = ["Huobi"]
 
@@ -16,6 +17,9 @@ class Huobi:
     """The :class:`bookreel.venues.message.Venue` of Huobi/HTX spot. It has no state: one is as good as another."""
 
     name: str = "huobi"
+    row_feeds: Mapping[str, str] = {"trades": "trade.detail", "bbo": "bbo"}
+    aliases: Mapping[str, str] = topics.ALIASES
+    digits: bool = True
     symbols_path: str = reference.SYMBOLS_PATH
     min_req_interval_ns: int = requests.MIN_REQ_INTERVAL_NS
     klines_per_reply: int = requests.KLINES_PER_REPLY
@@ -58,3 +62,8 @@ class Huobi:
     def feeds(self) -> dict[str, str]:
         """Every feed's name with a line about it."""
         return {feed.name: feed.about for feed in FEEDS.values()}
+
+    def coverage(self, feed: str) -> Coverage:
+        """How completely a feed's streams can prove themselves; of an unknown feed nothing is known."""
+        known = FEEDS.get(feed)
+        return "unsequenced" if known is None else known.coverage

@@ -16,8 +16,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from bookreel.replay import REPLAY_TABLES, Archive
+from bookreel.replay import Archive
 from bookreel.replay.asof import BOOKS
+from bookreel.replay.kinds import MAKERS
 from bookreel.replay.server.books import book_rows
 from bookreel.replay.server.desk import Desk
 from bookreel.replay.texts import json_rows
@@ -26,7 +27,7 @@ from tests.replay.market import SYMBOLS
 from tests.replay.server.serving import Reply, Site
 
 SYMBOL = SYMBOLS[1]
-ROW_TABLES = [table for table in REPLAY_TABLES if table != "bbo"]
+ROW_TABLES = [table for table in MAKERS["huobi"] if table != "bbo"]
 
 
 def table_of(reply: Reply) -> pa.Table:
@@ -167,7 +168,7 @@ def test_symbols_tables_and_coverage(site: Site, recorded: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", spans[0]["start"])
 
 
-@pytest.mark.parametrize("table", REPLAY_TABLES)
+@pytest.mark.parametrize("table", MAKERS["huobi"])
 def test_count_says_what_would_come(site: Site, recorded: Path, table: str) -> None:
     counted = site.get("/v1/count", table=table, symbol=SYMBOL).json()
     choice = {"symbol": SYMBOL} if table != "sessions" else {}
