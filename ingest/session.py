@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from random import Random
 from typing import Final
@@ -13,6 +12,7 @@ from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.dialogue import Dialogue
 from bookreel.ingest.errors import ConnectFailed, Disconnected, LineDown
 from bookreel.ingest.health import LineHealth
+from bookreel.ingest.life import LineLife
 from bookreel.ingest.network import Network, Socket
 from bookreel.ingest.plan import Line
 from bookreel.ingest.reconnect import TokenBucket, backoff
@@ -34,10 +34,6 @@ _WORK_TURN: Final = 32
 """...and of those, how many it looks at: some 20 us each."""
 _BACKLOG_MAX: Final = 10_000
 """Frames that may wait; with more the venue is held back by TCP."""
-_STABLE_NS: Final = 5_000_000_000
-"""A connection that brought data for this long ends the series of growing delays."""
-
-_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -68,6 +64,7 @@ class Session:
         self._bucket = bucket
         self._rng = rng
         self._recover = recover
+        self._life = LineLife(self.stats, tape)
         self._topics = {topic.text: topic for topic in line.topics}
         self._books = {topic.text: books.add(topic) for topic in line.topics if topic.coverage == "sequenced"}
         self._witnesses = books.witnesses
@@ -94,16 +91,7 @@ class Session:
                     if pause_s:
                         # It is the process that is asked to wait, not this line.
                         self._bucket.hold(self._clock.mono_ns() + int(pause_s * 1e9))
-                    self.stats.connect_failures += 1
-                    self._tape.event(
-                        "connect_failed", self.line.name, self.stats.epoch, url=error.url, detail=error.reason
-                    )
-                    _log.warning(
-                        "connect failed: line=%s error=%s retry_s=%.1f",
-                        self.line.name,
-                        error,
-                        max(wait_s, pause_s),
-                    )
+                    self._life.failed(error, max(wait_s, pause_s))
                     continue
                 # In a task of its own: a group counts its own abort as a request to cancel the task it is in.
                 good = await asyncio.create_task(self._connected(socket), name=f"{self.line.name} connection")
@@ -152,11 +140,7 @@ class Session:
     async def _connected(self, socket: Socket) -> bool:
         """One connection from open to close. True if it was a good one."""
         stats = self.stats
-        stats.epoch += 1
-        stats.state = "up"
-        stats.connected_wall = self._clock.wall_ns()
-        self._tape.event("connect", stats.name, stats.epoch, url=self.line.url)
-        _log.info("connected: line=%s epoch=%d url=%s", stats.name, stats.epoch, self.line.url)
+        self._life.opened()
         dialogue = self._dialogue = Dialogue(
             self._topics,
             self._books,
@@ -171,7 +155,6 @@ class Session:
             witnesses=self._witnesses,
         )
         dialogue.open()
-        frames = stats.frames
         down = LineDown("disconnect", "closed by us")
         try:
             try:
@@ -189,34 +172,17 @@ class Session:
                 # Without a journal there is nothing to record for.
                 raise
             except* Exception as group:
-                # A bug of ours: the other lines go on, and this one tries again, ever more slowly.
-                _log.exception("line failed: line=%s epoch=%d", stats.name, stats.epoch, exc_info=group)
-                stats.failures += 1
-                down = LineDown("disconnect", f"an error of the recorder: {group.exceptions[0]!r}")
+                down = self._life.broken(group)
             dialogue.close()
-            self._disconnected(dialogue, down)
+            now = self._clock.mono_ns()
+            for book in self._books.values():
+                book.lost(down.cause, dialogue.last_wall, now)
+            self._life.lost(down)
         finally:
             self._dialogue = None
             stats.acked.clear()
             await socket.close()
-        lived = self._clock.mono_ns() - dialogue.opened_at
-        return lived >= _STABLE_NS and stats.frames > frames
-
-    def _disconnected(self, dialogue: Dialogue, down: LineDown) -> None:
-        stats = self.stats
-        stats.disconnects[down.cause] += 1
-        now = self._clock.mono_ns()
-        for book in self._books.values():
-            book.lost(down.cause, dialogue.last_wall, now)
-        since = {} if down.since is None else {"since": down.since}
-        self._tape.event("disconnect", stats.name, stats.epoch, cause=down.cause, detail=down.detail, **since)
-        _log.warning(
-            "disconnected: line=%s epoch=%d cause=%s detail=%s",
-            stats.name,
-            stats.epoch,
-            down.cause,
-            down.detail,
-        )
+        return self._life.good
 
     async def _read(self, socket: Socket, dialogue: Dialogue, work: _Work) -> None:
         """The hot loop. Both clocks are read before anything else is done with a frame."""

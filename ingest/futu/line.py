@@ -17,6 +17,7 @@ from bookreel.ingest.errors import ConnectFailed, Disconnected, FetchFailed, Gat
 from bookreel.ingest.futu.caller import Caller, may_pass
 from bookreel.ingest.futu.subscriber import Subscriber
 from bookreel.ingest.futu.vigil import Vigil, open_markets
+from bookreel.ingest.life import LineLife
 from bookreel.ingest.network import AioNetwork, Socket
 from bookreel.ingest.reconnect import backoff
 from bookreel.ingest.session import check_cancelled
@@ -36,7 +37,6 @@ __all__ = ["PushLine"]
 
 _REFUSED_AGAIN_S: Final = 15.0
 """A symbol that was refused is asked for again after this time: a refusal may be the gateway's own trouble."""
-_STABLE_NS: Final = 5_000_000_000
 _LOOKED_MAX: Final = 10_000
 """Frames that wait to be looked at; beyond, the oldest are stored and not looked at."""
 _NOTICE: Final = "1003"
@@ -73,6 +73,7 @@ class PushLine:
         self._clock = tape.clock
         self._rng = rng
         self._recover = recover
+        self._life = LineLife(self.stats, tape)
         self._subscriber = Subscriber(caller, topics)
         self._waiting: deque[str] = deque(maxlen=_LOOKED_MAX)
         self._arrived = asyncio.Event()
@@ -97,9 +98,13 @@ class PushLine:
                 try:
                     socket = await self._network.connect(self.stats.url)
                 except ConnectFailed as error:
-                    self._refused(error)
+                    if error.status in _REFUSED_STATUS:
+                        reason = f"{error.reason}: give a key that may read quotes"
+                        raise GatewayUnusable(error.url, reason) from error
+                    wait_s = next(delays)
+                    self._life.failed(error, wait_s)
                     self.stats.state = "waiting"
-                    await self._clock.sleep(next(delays))
+                    await self._clock.sleep(wait_s)
                     continue
                 good = await asyncio.create_task(self._connected(socket), name="push connection")
                 check_cancelled()
@@ -114,24 +119,9 @@ class PushLine:
         config = self._config
         return backoff(self._rng, base_s=config.backoff_base_ms / 1e3, cap_s=config.backoff_cap_ms / 1e3)
 
-    def _refused(self, error: ConnectFailed) -> None:
-        if error.status in _REFUSED_STATUS:
-            raise GatewayUnusable(error.url, f"{error.reason}: give a key that may read quotes") from error
-        self.stats.connect_failures += 1
-        self._tape.event(
-            "connect_failed", self.stats.name, self.stats.epoch, url=error.url, detail=error.reason
-        )
-        _log.warning("connect failed: line=%s error=%s", self.stats.name, error)
-
     async def _connected(self, socket: Socket) -> bool:
         """One connection from open to close. True if it was a good one."""
-        stats, opened = self.stats, self._clock.mono_ns()
-        stats.epoch += 1
-        stats.state = "up"
-        stats.connected_wall = self._clock.wall_ns()
-        frames = stats.frames
-        self._tape.event("connect", stats.name, stats.epoch, url=stats.url)
-        _log.info("connected: line=%s epoch=%d url=%s", stats.name, stats.epoch, stats.url)
+        self._life.opened()
         self._waiting.clear()
         self._due.set()
         down = LineDown("disconnect", "closed by us")
@@ -149,25 +139,13 @@ class PushLine:
             # Without a journal, or a key, there is nothing to go on for.
             raise
         except* Exception as bugs:
-            # A bug of ours: this line tries again, ever more slowly.
-            _log.exception("line failed: line=%s epoch=%d", stats.name, stats.epoch, exc_info=bugs)
-            stats.failures += 1
-            down = LineDown("disconnect", f"an error of the recorder: {bugs.exceptions[0]!r}")
+            down = self._life.broken(bugs)
         finally:
-            stats.acked.clear()
+            self.stats.acked.clear()
             await socket.close()
-        stats.disconnects[down.cause] += 1
-        since = {} if down.since is None else {"since": down.since}
-        self._tape.event("disconnect", stats.name, stats.epoch, cause=down.cause, detail=down.detail, **since)
-        _log.warning(
-            "disconnected: line=%s epoch=%d cause=%s detail=%s",
-            stats.name,
-            stats.epoch,
-            down.cause,
-            down.detail,
-        )
+        self._life.lost(down)
         self._recover = True
-        return self._clock.mono_ns() - opened >= _STABLE_NS and stats.frames > frames
+        return self._life.good
 
     async def _read(self, socket: Socket) -> None:
         """Store what comes, and nothing else: a reader that is slow loses pushes without being told."""

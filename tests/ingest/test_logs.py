@@ -29,12 +29,12 @@ def test_lines_are_key_value_in_utc(clock: Any, capsys: pytest.CaptureFixture[st
     handlers, level = root.handlers[:], root.level
     try:
         set_up_logging(clock)
-        logging.getLogger("bookreel.ingest.session").info("connected: line=%s epoch=%d", "ws-0", 1)
-        logging.getLogger("bookreel.ingest.session").debug("not shown")
+        logging.getLogger("bookreel.ingest.life").info("connected: line=%s epoch=%d", "ws-0", 1)
+        logging.getLogger("bookreel.ingest.life").debug("not shown")
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("INFO bookreel.ingest.session connected: line=ws-0 epoch=1")
+    assert line.endswith("INFO bookreel.ingest.life connected: line=ws-0 epoch=1")
     assert line[10] == "T"
     assert line[23] == "Z"
