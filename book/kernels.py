@@ -11,19 +11,16 @@ need not be the venue's tick: where it is too coarse two prices meet in a row, w
 price has no row, the array is laid out anew. Where it would be too large, prices are held sorted, the best ones
 last, which takes any price at some ten times the cost.
 
-Machine code is kept beside this module, else in the user's cache folder. Where neither can be written, a
-``RuntimeWarning`` says so, and each process compiles anew, which takes some seconds.
+Where its machine code is kept, :mod:`bookreel.book.compiled` says.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import numba
 import numpy as np
 
+from bookreel.book.compiled import compiled
 from bookreel.book.errors import InvariantBroken
 from bookreel.book.model import Levels
 
@@ -120,20 +117,7 @@ class _Book(NamedTuple):
     offset: Array
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        # Neither beside this module nor in the user's cache folder. Said once, not for each function.
-        warnings.warn(
-            "the kernels are compiled anew in each process; set NUMBA_CACHE_DIR to a folder that can be written",
-            RuntimeWarning,
-            stacklevel=1,
-        )
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _clear(ticks: bool, levels: Array, best: Array, edge: Array) -> None:
     for side in range(2):
         if ticks:
@@ -142,7 +126,7 @@ def _clear(ticks: bool, levels: Array, best: Array, edge: Array) -> None:
         best[side] = edge[side]
 
 
-@_compiled
+@compiled
 def _set_ticks(
     first: int,
     end: int,
@@ -175,7 +159,7 @@ def _set_ticks(
     return True
 
 
-@_compiled
+@compiled
 def _set_sorted(
     first: int, end: int, ask: Array, price: Array, size: Array, levels: Array, best: Array, edge: Array
 ) -> bool:
@@ -209,7 +193,7 @@ def _set_sorted(
     return True
 
 
-@_compiled
+@compiled
 def _apply(
     change: int,
     starts: Array,
@@ -238,7 +222,7 @@ def _apply(
     return done
 
 
-@_compiled
+@compiled
 def _follow(
     first: int,
     starts: Array,
@@ -264,7 +248,7 @@ def _follow(
     return len(whole)
 
 
-@_compiled
+@compiled
 def _sample(
     first: int,
     starts: Array,

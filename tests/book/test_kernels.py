@@ -150,19 +150,5 @@ def test_a_price_that_is_no_number_is_refused(price: float) -> None:
         ladder.best(columns([(False, [], [(price, 1.0)])]))
 
 
-def test_where_nothing_can_be_written_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def njit(*, nogil: bool, cache: bool = False) -> Any:
-        def compiled(function: Any) -> Any:
-            if cache:
-                raise RuntimeError("cannot cache function 'f': no locator available for file 'f.py'")
-            return function
-
-        return compiled
-
-    monkeypatch.setattr("numba.njit", njit)
-    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
-        assert kernels._compiled(len) is len
-
-
 def test_examples() -> None:
     assert doctest.testmod(kernels).failed == 0

@@ -33,6 +33,7 @@ from bookreel.replay import (
     RecordedTrade,
     Session,
 )
+from bookreel.replay.frame_lines import woven_lines
 from bookreel.storage.compact import compact
 from tests.replay.market import SYMBOLS, Market
 
@@ -282,8 +283,21 @@ def test_every_speed_gives_the_same(archive: Archive, speed: float | None) -> No
         assert clock.now - 50.0 == pytest.approx(2 * (last - first) / 1e9 / speed, rel=1e-3)
 
 
-def test_lines_of_frames_are_those_of_values(archive: Archive) -> None:
-    """The quick way and the other one give the same bytes."""
+@pytest.mark.parametrize("machine_code", [False, True])
+def test_lines_of_frames_are_those_of_values(
+    archive: Archive, small_pieces: None, monkeypatch: pytest.MonkeyPatch, machine_code: bool
+) -> None:
+    """The quick ways and the other one give the same bytes."""
+    woven: list[bool] = []
+    if machine_code:
+        monkeypatch.setattr("bookreel.replay.frame_lines._ROWS", 0)
+
+    def noted(batch: Any) -> Any:
+        found = woven_lines(batch) if machine_code else None
+        woven.append(found is not None)
+        return found
+
+    monkeypatch.setattr("bookreel.replay.ndjson.woven_lines", noted)
 
     async def lines(*tables: str) -> list[bytes]:
         chunks = await collect(archive.lines(tables=tables, offload=inline))
@@ -302,6 +316,7 @@ def test_lines_of_frames_are_those_of_values(archive: Archive) -> None:
         assert (said["pos"], said["payload"], said["topic"]) == (value.pos, value.payload, value.topic)
         assert said["ts_recv"].endswith("Z")
         assert (said["payload_bytes"] is None) == (value.payload_bytes is None)
+    assert set(woven) == ({False, True} if machine_code else {False}), "what is odd is left to the other way"
 
 
 def test_what_is_followed_is_what_there_is_in_the_end(record: Callable[[], Any]) -> None:
