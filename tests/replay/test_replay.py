@@ -218,8 +218,12 @@ def test_batches_are_the_rows_of_sql(archive: Archive) -> None:
     batches = list(archive.batches(tables=REPLAY_TABLES))
     assert len(batches) > 20
     for table in REPLAY_TABLES:
-        found = pa.concat_tables([batch.rows[table] for batch in batches if table in batch.rows])
         rows = archive.sql(f"FROM {table}").to_arrow_table()
+        pieces = [batch.rows[table] for batch in batches if table in batch.rows]
+        if not pieces:  # of another venue
+            assert not rows.num_rows, table
+            continue
+        found = pa.concat_tables(pieces)
         assert found.schema.equals(rows.schema)
         assert _sorted(found) == _sorted(rows)
     for at in range(0, len(batches), 3):
