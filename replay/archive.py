@@ -38,7 +38,8 @@ from bookreel.storage.errors import FileGone
 from bookreel.storage.query import Database, tables_needed
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import TABLES
-from bookreel.storage.tail import Tail
+from bookreel.storage.shared_tail import SharedTail
+from bookreel.storage.tail import Looker, Tail
 
 __all__ = ["Archive"]
 
@@ -54,17 +55,19 @@ class Archive:
 
     Times are integer ns, ISO-8601 text (UTC unless it says otherwise) or a ``datetime`` with a time zone; a
     range includes its start and excludes its end. ``verify_on_read``: check a sealed file's digest before
-    the first query that uses it. ``memory_bytes``: of a statement of SQL; None is what DuckDB allows.
+    the first query that uses it. ``memory_bytes``: of a statement of SQL; None is what DuckDB allows. Many that are
+    opened for a short time have the journal's tail in common where they are opened on a ``SharedTail``.
 
     Raises ``storage.errors.NotAnArchive`` and ``UnknownFormat``; the methods raise what
     :mod:`bookreel.replay.errors` lists, and ``CorruptFile`` where a stored file is damaged.
     """
 
     def __init__(
-        self, path: Path | str, *, verify_on_read: bool = False, memory_bytes: int | None = None
+        self, path: Path | str | SharedTail, *, verify_on_read: bool = False, memory_bytes: int | None = None
     ) -> None:
-        self.path = Path(path)
-        self._tail = Tail(self.path)
+        self._shared = path if isinstance(path, SharedTail) else None
+        self.path = path.root if isinstance(path, SharedTail) else Path(path)
+        self._tail: Looker = Tail(self.path) if self._shared is None else self._shared.handle()
         self._digests = Digests(whole=verify_on_read)
         self._scanner = Scanner(self._digests)
         self._memory_bytes = memory_bytes
@@ -322,7 +325,7 @@ class Archive:
         )
         for symbol in sorted(selection.symbols or ()):
             self._steady(lambda name=symbol: self._known(self._tail.look(), name))  # type: ignore[misc]
-        return Source(self.path, selection, verify_on_read=self._digests.whole)
+        return Source(self.path, selection, verify_on_read=self._digests.whole, shared=self._shared)
 
     def _steady(self, answer: Callable[[], _T]) -> _T:
         """An answer, looked for again where a day was compacted while its old files were still to be read."""

@@ -13,7 +13,7 @@ from bookreel.replay.stream import POLL_S
 from bookreel.replay.sweep import ORDER
 from bookreel.replay.tokens import Place
 from bookreel.storage.scan import Scanner
-from bookreel.storage.tail import Tail
+from bookreel.storage.tail import Looker
 
 __all__ = ["Batch", "read_batches"]
 
@@ -30,7 +30,7 @@ class Batch(msgspec.Struct, frozen=True):
 def read_batches(
     source: Source,
     scanner: Scanner,
-    tail: Tail,
+    tail: Looker,
     place: Place,
     *,
     follow: bool,
@@ -45,7 +45,7 @@ def read_batches(
 
 
 def _read(
-    source: Source, scanner: Scanner, tail: Tail, place: Place, follow: bool, sleep: Callable[[float], None]
+    source: Source, scanner: Scanner, tail: Looker, place: Place, follow: bool, sleep: Callable[[float], None]
 ) -> Iterator[Batch]:
     sweep = source.sweep(scanner, tail, place, follow=follow, whole=True)
     while True:

@@ -21,7 +21,7 @@ from bookreel.replay.pages import Form, Page, Reader
 from bookreel.replay.source import Source
 from bookreel.replay.tokens import START, Place, Tokens
 from bookreel.storage.scan import Scanner
-from bookreel.storage.tail import Tail
+from bookreel.storage.tail import Looker
 
 __all__ = ["Merged"]
 
@@ -43,12 +43,16 @@ class Merged:
         """What reads sealed files, of the caller's own."""
         return self._first.scanner()
 
+    def tail(self) -> Looker:
+        """What looks at the journal's tail, for the caller to close."""
+        return self._first.tail()
+
     def place(self, after: str | None) -> Place:
         """Where to begin: at a token (raises BadToken), or at the beginning of the range."""
         return Place(start=self._first.selection.start) if after is None else self.tokens.read(after)
 
     def pages(
-        self, scanner: Scanner, tail: Tail, form: Form[Lines], place: Place, *, follow: bool
+        self, scanner: Scanner, tail: Looker, form: Form[Lines], place: Place, *, follow: bool
     ) -> Reader[Lines]:
         """The pages from a place on."""
         # What was given of the record at the place is left out of what is merged, not of a stream.

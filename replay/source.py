@@ -13,7 +13,8 @@ from bookreel.replay.sweep import Sweep
 from bookreel.replay.tokens import Place, Tokens
 from bookreel.storage.digests import Digests
 from bookreel.storage.scan import Scanner
-from bookreel.storage.tail import Tail
+from bookreel.storage.shared_tail import SharedTail
+from bookreel.storage.tail import Looker, Tail
 
 __all__ = ["Origin", "Source"]
 
@@ -30,18 +31,30 @@ class Origin(Protocol[_T]):
         """What reads sealed files, of the caller's own."""
         ...
 
+    def tail(self) -> Looker:
+        """What looks at the journal's tail, for the caller to close."""
+        ...
+
     def pages(
-        self, scanner: Scanner, tail: Tail, form: Form[_T], place: Place, *, follow: bool
+        self, scanner: Scanner, tail: Looker, form: Form[_T], place: Place, *, follow: bool
     ) -> Reader[_T]:
         """The pages from a place on."""
         ...
 
 
 class Source:
-    """A selection of an archive."""
+    """A selection of an archive. ``shared``: the tail that others look at too; None is one of its own."""
 
-    def __init__(self, root: Path, selection: Selection, *, verify_on_read: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        selection: Selection,
+        *,
+        verify_on_read: bool = False,
+        shared: SharedTail | None = None,
+    ) -> None:
         self.root = root
+        self._shared = shared
         self._verify_on_read = verify_on_read
         self.selection = selection
         self.tokens = Tokens(root, selection.digest)
@@ -50,6 +63,10 @@ class Source:
         """What reads sealed files, of the caller's own; it looks at their digests if the archive was opened so."""
         return Scanner(Digests(whole=self._verify_on_read))
 
+    def tail(self) -> Looker:
+        """What looks at the journal's tail, for the caller to close."""
+        return Tail(self.root) if self._shared is None else self._shared.handle()
+
     def place(self, after: str | None) -> Place:
         """Where to begin: at a token (raises BadToken), or at the beginning of the range."""
         return Place(start=self.selection.start) if after is None else self.tokens.read(after)
@@ -57,7 +74,7 @@ class Source:
     def sweep(
         self,
         scanner: Scanner,
-        tail: Tail,
+        tail: Looker,
         place: Place,
         *,
         follow: bool,
@@ -70,7 +87,9 @@ class Source:
             self.root, selection, scanner, tail, first=place.pos, follow=follow, whole=whole, texts=texts
         )
 
-    def pages(self, scanner: Scanner, tail: Tail, form: Form[_T], place: Place, *, follow: bool) -> Pages[_T]:
+    def pages(
+        self, scanner: Scanner, tail: Looker, form: Form[_T], place: Place, *, follow: bool
+    ) -> Pages[_T]:
         """The pages from a place on."""
         sweep = self.sweep(scanner, tail, place, follow=follow, texts=form.texts)
         return Pages(sweep, form, place, follow=follow)

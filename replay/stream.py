@@ -23,7 +23,6 @@ from bookreel.replay.pages import Form, Page, Pages, Reader
 from bookreel.replay.source import Origin
 from bookreel.replay.times import Time, to_ns
 from bookreel.replay.tokens import Place, Tokens
-from bookreel.storage.tail import Tail
 
 __all__ = ["CHUNK_BYTES", "POLL_S", "Events", "LineStream", "Replay", "Stream"]
 
@@ -107,7 +106,7 @@ class Replay(Generic[_T]):
         self._follow = follow
         # Its own: what others of this archive read goes on in their threads.
         self._scanner = source.scanner()
-        self._tail = Tail(source.root)
+        self._tail = source.tail()
         self._reading = threading.Lock()
         self._arrived: tuple[Reader[_T], Page[_T] | None] | None = None
         self._clock = clock

@@ -33,9 +33,10 @@ from bookreel.storage.disk import OsDisk
 from bookreel.storage.errors import CorruptFile
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest
+from bookreel.storage.piece import apart, reaches
 from bookreel.storage.scan import Group, Scanner
 from bookreel.storage.schema import TABLES
-from bookreel.storage.tail import Tail
+from bookreel.storage.tail import Looker
 
 if TYPE_CHECKING:
     from bookreel.storage.manifest import FileEntry
@@ -90,6 +91,13 @@ class _Run:
         self.at = 0
 
 
+class _Piece(NamedTuple):
+    """Rows of the journal's tail."""
+
+    table: str
+    rows: pa.Table
+
+
 class _Pieces:
     """What was not read yet of a row group whose positions ascend: they are known, so it is known where to go on."""
 
@@ -124,7 +132,7 @@ class Sweep:
         root: Path,
         selection: Selection,
         scanner: Scanner,
-        tail: Tail,
+        tail: Looker,
         *,
         first: int = 0,
         follow: bool = False,
@@ -155,7 +163,7 @@ class Sweep:
         self._manifest: Manifest | None = None
         self._contents: Contents | None = None
         self._files: dict[str, list[FileEntry]] = {}
-        self._waiting: list[tuple[int, int, FileEntry | Group | _Pieces]] = []
+        self._waiting: list[tuple[int, int, FileEntry | Group | _Pieces | _Piece]] = []
         self._runs: list[_Run] = []
         self._limit = first
         self._number = count()
@@ -209,7 +217,8 @@ class Sweep:
         least, greatest = wanted[0].as_py(), wanted[-1].as_py()
         pieces = self._sealed_payloads(least, greatest)
         if self._contents is not None:
-            pieces.append(self._contents.tail["frames"].select(["pos", "payload"]))
+            rows = self._contents.tail["frames"].select(["pos", "payload"])
+            pieces += [piece for piece in apart(rows) if reaches(piece, "pos", least, greatest)]
         for piece in pieces:
             rows = piece.filter(pc.is_in(piece["pos"], wanted))
             found.update(zip(integers(rows["pos"]), rows["payload"].to_pylist(), strict=True))
@@ -255,9 +264,14 @@ class Sweep:
         still_open = gaps.filter(pc.is_null(gaps["pos"]))
         self._open_gaps = self.selection.keep("gaps", still_open, self.venue)
         for table in self.selection.tables:
-            rows = _newer(contents.tail[table], self.next_pos)
-            if rows.num_rows:
-                self._add(table, rows.select(self._columns[table]))
+            late = _WAIT_NS if table == "book_deltas" else 0
+            end = None if self.selection.end is None else self.selection.end - 1
+            start = None if self.selection.start is None else self.selection.start - late
+            for piece in _newer(contents.tail[table], self.next_pos):
+                first = pc.min(piece["pos"]).as_py()
+                if first is not None and reaches(piece, "ts_recv", start, end):
+                    piece = piece.select(self._columns[table])
+                    heapq.heappush(self._waiting, (first, next(self._number), _Piece(table, piece)))
         return self._limit > self.next_pos
 
     def _plan_files(self, files: dict[str, list[FileEntry]], limit: int) -> bool:
@@ -320,9 +334,11 @@ class Sweep:
         return min((run.order[run.at] for run in self._runs), default=None)
 
     def _open(self) -> None:
-        """Take the next file apart into row groups, or read the next row group or piece of one."""
+        """Take the next file apart into row groups, or read the next row group, a piece of one or of the tail."""
         _, _, item = heapq.heappop(self._waiting)
-        if isinstance(item, _Pieces):
+        if isinstance(item, _Piece):
+            self._add(*item)
+        elif isinstance(item, _Pieces):
             rows = item.read()
             self._wait_for(item)
             self._add(item.table, rows)
@@ -411,7 +427,8 @@ class Sweep:
             if entry.pos_max >= least and entry.pos_min <= greatest:
                 pieces += self._scanner.between(self._root, entry, ("pos", "ts_recv"), least, greatest)
         if self._contents is not None:
-            pieces.append(self._contents.tail["book_snapshots"].select(["pos", "ts_recv"]))
+            rows = self._contents.tail["book_snapshots"].select(["pos", "ts_recv"])
+            pieces += [piece for piece in apart(rows) if reaches(piece, "pos", least, greatest)]
         found: dict[int, int] = {}
         for piece in pieces:
             rows = piece.filter(pc.is_in(piece["pos"], wanted))
@@ -424,18 +441,15 @@ def _first_segment(entry: FileEntry) -> int:
     return int(entry.path.rpartition("/")[2].removesuffix(".parquet").partition("-")[0])
 
 
-def _newer(rows: pa.Table, first: int) -> pa.Table:
-    """The batches of a tail's rows, which are in the order they came, that have any from position ``first`` on."""
-    batches = []
-    for batch in reversed(rows.to_batches()):
-        if batch.num_rows:
-            last = max(
-                batch[name][-1].as_py() or 0 for name in ("pos", "epoch") if name in batch.schema.names
-            )
-            if last < first and batch["pos"][-1].is_valid:
-                break
-            batches.append(batch)
-    return pa.Table.from_batches(batches[::-1], rows.schema)
+def _newer(rows: pa.Table, first: int) -> list[pa.Table]:
+    """The pieces of a tail's rows, which are in the order they came, that have any from position ``first`` on."""
+    newer = []
+    for piece in reversed(apart(rows)):
+        last = max(piece[name][-1].as_py() or 0 for name in ("pos", "epoch") if name in piece.schema.names)
+        if last < first and piece["pos"][-1].is_valid:
+            break
+        newer.append(piece)
+    return newer[::-1]
 
 
 def _in_order(table: str, rows: pa.Table) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from bookreel.storage.spans import Bounds
 
-__all__ = ["Piece", "by_position"]
+__all__ = ["Piece", "apart", "by_position", "reaches"]
 
 
 class Piece:
@@ -80,3 +80,19 @@ def by_position(rows: pa.Table) -> pa.Table:
     if count < 2 or pc.all(pc.less_equal(pos.slice(0, count - 1), pos.slice(1)), skip_nulls=True).as_py():
         return rows
     return rows.take(pc.sort_indices(pos))
+
+
+def apart(rows: pa.Table) -> list[pa.Table]:
+    """The pieces that rows were put together of; none is empty."""
+    return [pa.Table.from_batches([batch]) for batch in rows.to_batches() if batch.num_rows]
+
+
+def reaches(rows: pa.Table, column: str, least: int | None, greatest: int | None) -> bool:
+    """Whether any value of a column of integers or times can be from ``least`` to ``greatest`` (None does not bound).
+    A value that is null can.
+    """
+    values: Any = rows[column]
+    if values.null_count or (least is None and greatest is None):
+        return True
+    ends: Any = pc.min_max(values.cast(pa.int64())).as_py()
+    return (least is None or ends["max"] >= least) and (greatest is None or ends["min"] <= greatest)

@@ -21,7 +21,7 @@ from bookreel.storage.bulk import BulkFile, ahead
 from bookreel.storage.contents import Contents
 from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile, FileGone
-from bookreel.storage.piece import Piece, by_position
+from bookreel.storage.piece import Piece, apart, by_position, reaches
 from bookreel.storage.schema import TABLES
 from bookreel.storage.spans import (
     ALL,
@@ -248,10 +248,19 @@ class Scanner:
     ) -> Iterator[pa.Table]:
         """The piece of the journal's tail, if it has such rows."""
         rows = contents.tail.get(table)
-        if rows is not None and rows.num_rows:
-            piece = Piece(rows.select(with_bounds(columns, rows.schema.names))).keep(bounds)
-            if piece.num_rows:
-                yield by_position(piece).select(list(columns))
+        if rows is None:
+            return
+        last = None if bounds.pos_until is None else bounds.pos_until - 1
+        until = None if bounds.until is None else bounds.until - 1
+        pieces = [
+            piece
+            for piece in apart(rows.select(with_bounds(columns, rows.schema.names)))
+            if reaches(piece, "pos", bounds.pos_from, last) and reaches(piece, "ts_recv", bounds.since, until)
+        ]
+        if pieces:
+            kept = Piece(pa.concat_tables(pieces)).keep(bounds)
+            if kept.num_rows:
+                yield by_position(kept).select(list(columns))
 
     def _jobs(
         self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds

@@ -2,7 +2,7 @@
 
 A :class:`Tail` decodes once and then follows: it keeps its normalizer and its readers, so looking again
 costs what came in meanwhile. Rows are kept by segment; when the sealer has sealed one its rows are dropped,
-because the manifest's files have them now.
+because the manifest's files have them now. :mod:`bookreel.storage.shared_tail` has one for several threads.
 
 No row twice and none missing, also beside a running recorder and sealer: the segments are listed first and
 the manifest is read after that. A segment is deleted only when its manifest entry exists, so what was
@@ -12,10 +12,10 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -33,28 +33,55 @@ from bookreel.storage.normalize import Normalizer
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 from bookreel.storage.steps import sealed_turns
+from bookreel.storage.tail_rows import TailRows
 from bookreel.storage.turns import Turns, overlaps
+from bookreel.venues.message import Venue
 
-__all__ = ["Tail"]
+__all__ = ["Looker", "Tail"]
+
+_T = TypeVar("_T")
 
 _TRIES: Final = 100
 """Looks before giving up: the sealer would have to win a race each time."""
 
-_PIECES: Final = 64
-"""Pieces of one segment's rows before they are joined: each look leaves one."""
+_BLOCK_RECORDS: Final = 16_384
+"""Records between two looks at how much memory their rows take."""
+
+
+class Looker(Protocol):
+    """What can say what an archive holds now, its tail included."""
+
+    @property
+    def venue(self) -> Venue:
+        """Whose archive it is."""
+        ...
+
+    def look(self, tables: Collection[str] = ()) -> Contents:
+        """See :meth:`Tail.look`."""
+        ...
+
+    def close(self) -> None:
+        """To be called by whoever was given it."""
+        ...
 
 
 class Tail:
     """Follows one archive. ``tables``: those whose rows are decoded from the start; more are added when
-    they are asked for.
+    they are asked for. ``bytes_max``: above it rows of the tables that were not asked for the longest are let go,
+    until they are asked for again; None is all that there are.
 
-    Raises NotAnArchive, UnknownFormat and ``venues.UnknownVenue``.
+    Raises NotAnArchive, UnknownFormat and ``venues.UnknownVenue``. Not for several threads at once.
     """
 
-    def __init__(self, archive: Path, tables: Collection[str] = ()) -> None:
+    def __init__(self, archive: Path, tables: Collection[str] = (), *, bytes_max: int | None = None) -> None:
         self._root = archive
-        self.venue = venues.get(read_meta(archive, OsDisk()).venue)
+        self.venue: Venue = venues.get(read_meta(archive, OsDisk()).venue)
         self._tables = frozenset(tables) | {"gaps"}
+        self._asked: dict[str, None] = {}
+        """Tables by how long ago they were asked for, the longest first."""
+        self._wanted: frozenset[str] = frozenset()
+        """Those of the newest question."""
+        self._bytes_max = bytes_max
         self._manifest: Manifest | None = None
         self._base: str | None = None
         self._missed: str | None = None
@@ -62,7 +89,7 @@ class Tail:
         self._damages: list[Damage] = []
         self._readers: dict[str, SegmentReader] = {}
         self._finished: set[str] = set()
-        self._rows: dict[str, dict[str, list[pa.Table]]] = {}
+        self._rows = TailRows()
         self._last_ts: int | None = None
         self._normalizer = Normalizer(self.venue, tables=self._tables)
         self._lost: str | None = None
@@ -78,16 +105,28 @@ class Tail:
 
         Raises :class:`Unsettled` where the archive changed during each try.
         """
+        self._wanted = frozenset(tables)
+        for table in tables:
+            self._asked.pop(table, None)
+            self._asked[table] = None
         if not self._tables.issuperset(tables):
             self._tables = self._tables.union(tables)
             self._begin(None, None)
+        return self._steady(lambda manifest: self._contents(manifest, tables))
+
+    def advance(self) -> None:
+        """Decode what is new, so that the next look has less to do. Raises as :meth:`look` does."""
+        self._steady(lambda manifest: None)
+
+    def _steady(self, answer: Callable[[Manifest], _T]) -> _T:
+        """An answer of what there is now."""
         gone: Path | None = None
         for _ in range(_TRIES):
             segments = list_segments(self._root)
             manifest = self._manifest = Manifest.load(self._root, known=self._manifest)
             try:
                 self._follow(segments, manifest)
-                return self._contents(manifest, tables)
+                return answer(manifest)
             except FileNotFoundError:
                 continue
             except FileGone as error:
@@ -161,7 +200,7 @@ class Tail:
         """The newest sealed segments were read to their end here: only their rows are of no use any more."""
         for name in [name for name in self._finished if manifest.sealed(name)]:
             self._finished.discard(name)
-            self._rows.pop(name, None)
+            self._rows.drop(name)
 
     def _read(self, segment: Segment, *, closed: bool) -> None:
         """Take what a segment has more than at the last look; ``closed``: there is a newer one."""
@@ -174,37 +213,51 @@ class Tail:
                 normalizer.damage(damage)
         if closed:
             reader.finish()
-        newest = self._last_ts
-        for item in reader.read():
-            if isinstance(item, Damage):
-                normalizer.damage(item)
-                self._damages.append(item)
-            else:
-                normalizer.feed(item)
-                if newest is None or item.ts_recv > newest:
-                    newest = item.ts_recv
-        self._last_ts = newest
-        kept = self._rows.setdefault(segment.name, {})
-        for table, rows in normalizer.take().items():
-            if rows.num_rows:
-                pieces = kept.setdefault(table, [])
-                pieces.append(rows)
-                if len(pieces) > _PIECES:
-                    pieces[:] = [pa.concat_tables(pieces).combine_chunks()]
+        more = True
+        while more:
+            newest, count = self._last_ts, 0
+            for item in reader.read(_BLOCK_RECORDS):
+                count += 1
+                if isinstance(item, Damage):
+                    normalizer.damage(item)
+                    self._damages.append(item)
+                else:
+                    normalizer.feed(item)
+                    if newest is None or item.ts_recv > newest:
+                        newest = item.ts_recv
+            self._last_ts = newest
+            more = count == _BLOCK_RECORDS
+            for table, rows in normalizer.take().items():
+                if table in self._tables:
+                    self._rows.add(segment.name, table, rows)
+            self._bound()
         if closed:
             last_pos = reach(reader.last_pos, self._damages)
             self._before = Stretch(segment.name, segment.first_pos, last_pos, reader.footer is not None)
             self._finished.add(segment.name)
             self._readers.pop(segment.name).close()
 
+    def _bound(self) -> None:
+        """Let go rows of other tables than the newest question's where they take too much memory."""
+        if self._bytes_max is None or self._rows.nbytes() <= self._bytes_max:
+            return
+        age = {table: place for place, table in enumerate(self._asked, 1)}
+        size = {table: self._rows.nbytes(table) for table in self._tables - self._wanted - {"gaps"}}
+        for table in sorted(size, key=lambda table: (age.get(table, 0), -size[table])):
+            self._rows.forget(table)
+            self._tables -= {table}
+            if self._rows.nbytes() <= self._bytes_max:
+                break
+
     def _contents(self, manifest: Manifest, tables: Collection[str]) -> Contents:
         tail: dict[str, pa.Table] = {}
         gaps = self._normalizer.open_gaps()
         for table in {*tables, "gaps"}:
-            pieces = [piece for rows in self._rows.values() for piece in rows.get(table, ())]
+            pieces = [*self._rows.table(table)]
             if table == "gaps":
-                pieces.append(gap_rows(gaps, self.venue.name))
-            tail[table] = pa.concat_tables([TABLES[table].empty_table(), *pieces])
+                pieces += gap_rows(gaps, self.venue.name).to_batches()
+            schema = TABLES[table]
+            tail[table] = pa.Table.from_batches(pieces, schema) if pieces else schema.empty_table()
         horizon = self._last_ts
         alive = is_recording(self._root)
         holes = {(gap.symbol, gap.feed) for gap in gaps}

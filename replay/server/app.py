@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +36,7 @@ from bookreel.replay.server.routes import Route
 from bookreel.replay.server.settings import Settings
 from bookreel.replay.server.worker import Orders
 from bookreel.replay.server.workers import Workers
+from bookreel.storage.shared_tail import SharedTail
 
 __all__ = ["ROUTES", "make_app"]
 
@@ -71,7 +73,6 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
         hosts = None  # there the token keeps strange pages out
     guard = Guard(settings.token, hosts, settings.allow_origins)
     app = web.Application(middlewares=[_answers(guard, routes)], client_max_size=settings.limits.body_bytes)
-    app[ARCHIVE] = archive
     app[SETTINGS] = settings
     app[STREAMS] = Slots(settings.limits.streams, "streams")
     app[STOPPING] = asyncio.Event()
@@ -83,6 +84,7 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
         jobs=tuple(READING),
     )
     app[WORKERS] = Workers(settings.workers, orders)
+    app.cleanup_ctx.append(partial(_with_archive, archive))
     app.cleanup_ctx.append(_with_workers)
     if settings.sql:
         confined = msgspec.structs.replace(orders, bytes_max=settings.sql_bytes, jobs=("sql",))
@@ -95,8 +97,17 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
     return app
 
 
+async def _with_archive(archive: Path, app: web.Application) -> AsyncIterator[None]:
+    with await asyncio.to_thread(SharedTail, archive) as tail:
+        app[ARCHIVE] = tail
+        yield
+
+
 async def _with_workers(app: web.Application) -> AsyncIterator[None]:
+    # Its tail is decoded beside theirs: nobody waits for it once the server says where it is.
+    ready = asyncio.ensure_future(asyncio.to_thread(app[ARCHIVE].advance))
     async with app[WORKERS]:
+        await ready
         yield
 
 

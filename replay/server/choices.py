@@ -16,6 +16,7 @@ from bookreel.replay.server.errors import BadRequest
 from bookreel.replay.server.limits import Limits
 from bookreel.replay.server.parameters import Parameter, Values
 from bookreel.replay.times import to_ns
+from bookreel.storage.shared_tail import SharedTail
 
 __all__ = ["PARAMETERS", "Choices", "open_lines"]
 
@@ -49,7 +50,7 @@ class Choices(Choice, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _IN_QUERY: Final = ("symbols", "tables", "feeds", "start", "end", "speed", "numbers", "follow", "after")
 
 
-def open_lines(archive: Path, choices: Choices, limits: Limits) -> LineStream:
+def open_lines(archive: Path | SharedTail, choices: Choices, limits: Limits) -> LineStream:
     """The lines that are asked for. Blocks; raises BadRequest, and what ``Archive.lines`` does."""
     now = time.time_ns()
     start, end = (_instant(text, now, name) for text, name in ((choices.start, "from"), (choices.end, "to")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -11,10 +10,13 @@ from aiohttp import web
 from bookreel.replay.server.limits import Slots
 from bookreel.replay.server.settings import Settings
 from bookreel.replay.server.workers import Workers
+from bookreel.storage.shared_tail import SharedTail
 
 __all__ = ["ARCHIVE", "SETTINGS", "SQL_WORKERS", "STOPPING", "STREAMS", "WORKERS"]
 
-ARCHIVE: Final = web.AppKey("ARCHIVE", Path)
+ARCHIVE: Final = web.AppKey("ARCHIVE", SharedTail)
+"""The archive, with the one tail of all that is read in this process; there while the server runs."""
+
 SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 STREAMS: Final = web.AppKey("STREAMS", Slots)
 """The places for streams; a route of ``stream=True`` has one while it answers, a WebSocket takes its own."""

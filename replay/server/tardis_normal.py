@@ -43,6 +43,7 @@ from bookreel.replay.server.tardis_types import (
     Trade,
     stamp,
 )
+from bookreel.storage.shared_tail import SharedTail
 
 __all__ = ["Normal", "normalised"]
 
@@ -211,7 +212,7 @@ _TAKERS: Final[dict[Any, Callable[[Normal, Any], Iterable[msgspec.Struct]]]] = {
 }
 
 
-def normalised(path: Path, wanted: list[tuple[NormalOptions, Span]]) -> Iterator[msgspec.Struct]:
+def normalised(path: Path | SharedTail, wanted: list[tuple[NormalOptions, Span]]) -> Iterator[msgspec.Struct]:
     """The messages of several options in one order. What it raises for what is wanted comes with the first one."""
     with ExitStack() as opened:
         # Each reader has its own archive.

@@ -21,7 +21,7 @@ from bookreel.replay.server.tardis_options import Channel, Span
 from bookreel.replay.source import Source
 from bookreel.replay.stream import CHUNK_BYTES
 from bookreel.replay.sweep import ORDER, Sweep
-from bookreel.storage.tail import Tail
+from bookreel.storage.shared_tail import SharedTail
 
 __all__ = ["Style", "Tape", "in_chunks", "one_by_one", "open_tape"]
 
@@ -123,7 +123,12 @@ _NOTHING: Final = (Lines(memoryview(b""), _NONE), _NONE, _NONE)
 
 
 def open_tape(
-    archive: Path, style: Style, channels: Sequence[Channel] | None, span: Span, *, disconnects: bool = False
+    archive: Path | SharedTail,
+    style: Style,
+    channels: Sequence[Channel] | None,
+    span: Span,
+    *,
+    disconnects: bool = False,
 ) -> tuple[Source, Tape]:
     """What reads the frames of some channels. Blocks; raises what :meth:`bookreel.replay.Archive.lines` does."""
     symbols: set[str] | None = set()
@@ -138,7 +143,7 @@ def open_tape(
 
 
 def _pages(source: Source, tape: Tape) -> Iterator[Page[Lines]]:
-    with closing(Tail(source.root)) as tail:
+    with closing(source.tail()) as tail:
         pages = source.pages(source.scanner(), tail, tape, source.place(None), follow=False)
         while not pages.done:
             page = pages.read()

@@ -24,6 +24,7 @@ from bookreel.replay.server.desk import Desk
 from bookreel.replay.server.errors import Internal, translate
 from bookreel.replay.server.jobs import JOBS
 from bookreel.replay.server.wire import Failure, Frame, Head, Question, receive, send
+from bookreel.storage.shared_tail import SharedTail
 
 __all__ = ["READY", "Orders", "main"]
 
@@ -51,9 +52,10 @@ def main(arguments: list[str]) -> None:
     os.nice(orders.niceness)
     pa.set_cpu_count(1)
     control = socket.socket(fileno=int(arguments[0]))
-    with Archive(
-        Path(orders.archive), verify_on_read=orders.verify, memory_bytes=orders.bytes_max
-    ) as archive:
+    with (
+        SharedTail(Path(orders.archive)) as tail,
+        Archive(tail, verify_on_read=orders.verify, memory_bytes=orders.bytes_max) as archive,
+    ):
         desk = Desk(archive)
         archive.sql(
             "FROM gaps LIMIT 0"
