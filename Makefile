@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt
-SETUP  := pyproject.toml constraints.txt
+SETUP  := pyproject.toml constraints.txt setup.py $(wildcard book/*.c)
 PACKAGES := book venues storage ingest replay exchange cli
 
 .PHONY: help demo test bench bench-quick bench-check lint types format peers schema sim crash fuzz mutants clean

@@ -14,12 +14,80 @@ from operator import itemgetter
 from bookreel.book.errors import InvariantBroken
 from bookreel.book.model import Delta, Levels
 
-__all__ = ["L2Book"]
+__all__ = ["Book", "L2Book"]
 
 _price = itemgetter(0)
 
 
-class L2Book:
+class Book:
+    """What every book can tell, however it keeps its levels."""
+
+    __slots__ = ()
+
+    bids: dict[float, float]
+    asks: dict[float, float]
+    """Price to size. A book that keeps its levels otherwise makes these anew each time."""
+    _best_bid: float
+    _best_ask: float
+    """Followed all the time; -inf and inf for an empty side."""
+
+    def load(self, bids: Levels, asks: Levels) -> None:
+        """Replace the whole content. Levels of size 0 are left out."""
+        raise NotImplementedError
+
+    def apply(self, delta: Delta) -> bool:
+        """Set or remove the delta's levels; removing an absent one is normal. Returns :attr:`crossed`."""
+        raise NotImplementedError
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid has reached the best ask."""
+        return self._best_bid >= self._best_ask
+
+    def best(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """(bid, bid size, ask, ask size), None for an empty side."""
+        bid, ask = self._best_bid, self._best_ask
+        bid_size, ask_size = self.bids.get(bid), self.asks.get(ask)
+        return bid if bid_size else None, bid_size, ask if ask_size else None, ask_size
+
+    def top(self, depth: int | None = None) -> tuple[Levels, Levels]:
+        """(bids, asks), each best first and at most ``depth`` levels (None: all)."""
+        bids, asks = self.bids, self.asks
+        if depth is None or depth >= max(len(bids), len(asks)):
+            return sorted(bids.items(), reverse=True), sorted(asks.items())
+        return (
+            heapq.nlargest(depth, bids.items(), key=_price),
+            heapq.nsmallest(depth, asks.items(), key=_price),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Same levels on both sides."""
+        if not isinstance(other, Book):
+            return NotImplemented
+        return self.bids == other.bids and self.asks == other.asks
+
+    __hash__ = None  # type: ignore[assignment]  # a book changes, so it cannot be a key
+
+    def __repr__(self) -> str:
+        bid, bid_size, ask, ask_size = self.best()
+        kind, bids, asks = type(self).__name__, len(self.bids), len(self.asks)
+        return f"<{kind} {bids} bids {bid}x{bid_size}, {asks} asks {ask}x{ask_size}>"
+
+    def _check(self) -> None:
+        """Raise :class:`InvariantBroken` unless every fact about the structure holds."""
+        for name, side in (("bids", self.bids), ("asks", self.asks)):
+            for price, size in side.items():
+                # Prices and sizes are positive and finite.
+                if not (0 < price < inf and 0 < size < inf and isfinite(size)):
+                    raise InvariantBroken("a level that cannot be", side=name, price=price, size=size)
+        # The followed best prices are the best prices.
+        if self._best_bid != max(self.bids, default=-inf):
+            raise InvariantBroken("best bid not followed", kept=self._best_bid, bids=self.bids)
+        if self._best_ask != min(self.asks, default=inf):
+            raise InvariantBroken("best ask not followed", kept=self._best_ask, asks=self.asks)
+
+
+class L2Book(Book):
     """Both sides of one book. Prices in quote currency, sizes in base currency, a stored size is never 0.
 
     >>> book = L2Book()
@@ -76,48 +144,3 @@ class L2Book:
                         stale = True
             self._best_ask = min(asks, default=inf) if stale else best
         return self._best_bid >= self._best_ask
-
-    @property
-    def crossed(self) -> bool:
-        """Whether the best bid has reached the best ask."""
-        return self._best_bid >= self._best_ask
-
-    def best(self) -> tuple[float | None, float | None, float | None, float | None]:
-        """(bid, bid size, ask, ask size), None for an empty side."""
-        bid, ask = self._best_bid, self._best_ask
-        bid_size, ask_size = self.bids.get(bid), self.asks.get(ask)
-        return bid if bid_size else None, bid_size, ask if ask_size else None, ask_size
-
-    def top(self, depth: int | None = None) -> tuple[Levels, Levels]:
-        """(bids, asks), each best first and at most ``depth`` levels (None: all)."""
-        if depth is None or depth >= max(len(self.bids), len(self.asks)):
-            return sorted(self.bids.items(), reverse=True), sorted(self.asks.items())
-        return (
-            heapq.nlargest(depth, self.bids.items(), key=_price),
-            heapq.nsmallest(depth, self.asks.items(), key=_price),
-        )
-
-    def __eq__(self, other: object) -> bool:
-        """Same levels on both sides."""
-        if not isinstance(other, L2Book):
-            return NotImplemented
-        return self.bids == other.bids and self.asks == other.asks
-
-    __hash__ = None  # type: ignore[assignment]  # a book changes, so it cannot be a key
-
-    def __repr__(self) -> str:
-        bid, bid_size, ask, ask_size = self.best()
-        return f"<L2Book {len(self.bids)} bids {bid}x{bid_size}, {len(self.asks)} asks {ask}x{ask_size}>"
-
-    def _check(self) -> None:
-        """Raise :class:`InvariantBroken` unless every fact about the structure holds."""
-        for name, side in (("bids", self.bids), ("asks", self.asks)):
-            for price, size in side.items():
-                # Prices and sizes are positive and finite.
-                if not (0 < price < inf and 0 < size < inf and isfinite(size)):
-                    raise InvariantBroken("a level that cannot be", side=name, price=price, size=size)
-        # The followed best prices are the best prices.
-        if self._best_bid != max(self.bids, default=-inf):
-            raise InvariantBroken("best bid not followed", kept=self._best_bid, bids=self.bids)
-        if self._best_ask != min(self.asks, default=inf):
-            raise InvariantBroken("best ask not followed", kept=self._best_ask, asks=self.asks)

@@ -36,8 +36,9 @@ from typing import Final
 
 import msgspec
 
-from bookreel.book.l2 import L2Book
+from bookreel.book.l2 import Book, L2Book
 from bookreel.book.model import Cause, Delta, Gap, Levels, Snapshot
+from bookreel.book.packed import unpacked
 
 __all__ = [
     "BUFFER_LIMIT",
@@ -190,9 +191,11 @@ class BookSync:
 
     After :attr:`Outcome.ADOPTED`, ``replayed`` holds the buffered deltas that were applied and ``closed`` the
     gap that ended (None at the first snapshot ever). After :attr:`Outcome.REFUSED`, ``refusal`` says why.
+    ``engine``: what keeps the levels.
     """
 
     __slots__ = (
+        "_engine",
         "_first_seq",
         "_joined",
         "_last_ts",
@@ -214,12 +217,15 @@ class BookSync:
         "symbol",
     )
 
-    def __init__(self, symbol: str, feed: str, *, buffer_limit: int = BUFFER_LIMIT) -> None:
+    def __init__(
+        self, symbol: str, feed: str, *, buffer_limit: int = BUFFER_LIMIT, engine: type[Book] = L2Book
+    ) -> None:
+        self._engine = engine
         self.symbol = symbol
         self.feed = feed
         self.conn = ""
         self.state = State.IDLE
-        self.book = L2Book()
+        self.book = engine()
         self.epoch: int | None = None
         self.last_seq: int | None = None
         self.gap: OpenGap | None = None
@@ -381,7 +387,7 @@ class BookSync:
             self._move(Input.BREAK)
         else:
             self._move(Input.LINK)
-        self.buffer.append(Stamped(delta, pos, ts_recv))
+        self.buffer.append(Stamped(unpacked(delta), pos, ts_recv))
         self._wire_seq = delta.seq
         if self.gap is not None and self.gap.next_seq is None:
             self.gap.next_seq = delta.seq
@@ -417,7 +423,7 @@ class BookSync:
         """The book is not right from here on: open a gap, and begin a buffer with this delta."""
         self._open_gap(cause, delta.seq, self._last_ts)
         self._move(happened)
-        self.buffer.append(Stamped(delta, pos, ts_recv))
+        self.buffer.append(Stamped(unpacked(delta), pos, ts_recv))
         self._wire_seq = delta.seq
         return Outcome.GAP
 
@@ -433,7 +439,7 @@ class BookSync:
     def _adopt(
         self, snapshot: Snapshot, seq: int, kept: list[Stamped], pos: int, ts_recv: int, restarted: bool
     ) -> Outcome:
-        book = L2Book()
+        book = self._engine()
         book.load(snapshot.bids, snapshot.asks)
         for held in kept:
             book.apply(held.delta)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bookreel.book.model import Cause, Delta, Snapshot
+from bookreel.book.packed import PackedBook
 from bookreel.book.sync import BookSync, Outcome, State
 from bookreel.ingest.freshness import newer_book
 from bookreel.ingest.witness import Witnesses
@@ -36,7 +37,7 @@ class LiveBook:
 
     def __init__(self, topic: Topic, totals: LiveBooks) -> None:
         self.topic = topic
-        self.sync = BookSync(topic.symbol, topic.feed)
+        self.sync = BookSync(topic.symbol, topic.feed, engine=PackedBook)
         self.refusals = 0
         """Snapshots refused since the book was last live: one that cannot be had is asked for ever more
         slowly.

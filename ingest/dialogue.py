@@ -17,7 +17,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from bookreel.book.model import Delta, Snapshot
+from bookreel.book.model import Snapshot
+from bookreel.book.packed import DELTAS
 from bookreel.book.sync import Outcome, State
 from bookreel.ingest.books import LiveBook
 from bookreel.ingest.config import RecordConfig
@@ -259,7 +260,7 @@ class Dialogue:
         if data.ts_event is not None:
             self._stats.latency_ns = wall - data.ts_event
         for event in data.events:
-            assert type(event) is Delta, "an incremental book's topic pushes deltas"
+            assert isinstance(event, DELTAS), "an incremental book's topic pushes deltas"
             outcome = book.delta(event, pos, wall, mono)
             if outcome is not _APPLIED:
                 self._astray(book, outcome, mono)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from bookreel.book.l2 import L2Book
+from bookreel.book.l2 import Book
 from bookreel.book.model import Bbo, Delta, Event, Kline, Snapshot, Ticker, Trade
 
 __all__ = ["newer", "newer_book"]
@@ -28,7 +28,7 @@ def newer(answer: Sequence[Event], known: Sequence[Event], since: int, *, verbat
     return there[0] > here[0] and (verbatim or there[1] != here[1])
 
 
-def newer_book(answer: Snapshot, book: L2Book, last_seq: int) -> bool:
+def newer_book(answer: Snapshot, book: Book, last_seq: int) -> bool:
     """The same for a live incremental book. The number alone does not tell: it is shared by all of a symbol's
     feeds, and rises also when nothing within this feed's depth changes.
     """

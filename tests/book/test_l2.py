@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 import bookreel.book.l2
 from bookreel.book import Delta, InvariantBroken, L2Book, Levels
+from bookreel.book.l2 import Book
+from bookreel.book.packed import PackedBook
 
 # A few prices only, so that levels are hit, removed and re-added all the time.
 BID_PRICES = st.sampled_from([9.377e-11, 1.0, 2.5, 3.0, 99.99])
@@ -15,6 +17,8 @@ ASK_PRICES = st.sampled_from([100.0, 100.01, 250.0, 3e12])
 SIZES = st.sampled_from([0.0, 0.0, 2e-4, 1.0, 3.358149508e7])
 BIDS = st.lists(st.tuples(BID_PRICES, SIZES), max_size=6)
 ASKS = st.lists(st.tuples(ASK_PRICES, SIZES), max_size=6)
+# The second is the first where nothing was compiled.
+engines = pytest.mark.parametrize("engine", [L2Book, PackedBook], ids=["plain", "packed"])
 
 
 def delta(bids: Levels, asks: Levels) -> Delta:
@@ -30,11 +34,12 @@ def naive(sides: tuple[dict[float, float], dict[float, float]], bids: Levels, as
                 side[price] = size
 
 
+@engines
 @given(BIDS, ASKS, st.lists(st.tuples(BIDS, ASKS), max_size=30), st.integers(0, 6))
 def test_equals_a_naive_book(
-    bids: Levels, asks: Levels, deltas: list[tuple[Levels, Levels]], depth: int
+    engine: type[Book], bids: Levels, asks: Levels, deltas: list[tuple[Levels, Levels]], depth: int
 ) -> None:
-    book, model = L2Book(), ({}, {})
+    book, model = engine(), ({}, {})
     book.load(bids, asks)
     for price, size in bids:
         model[0].update({price: size} if size else {})
@@ -53,13 +58,15 @@ def test_equals_a_naive_book(
         assert not book.crossed
 
 
-def test_removing_an_absent_level_is_normal() -> None:
-    book = L2Book()
+@engines
+def test_removing_an_absent_level_is_normal(engine: type[Book]) -> None:
+    book = engine()
     book.load([(1.0, 1.0)], [])
     book.apply(delta([(0.5, 0.0)], [(7.0, 0.0)]))
     assert book.top() == ([(1.0, 1.0)], [])
 
 
+@engines
 @pytest.mark.parametrize(
     ("bids", "asks", "crossed"),
     [
@@ -70,23 +77,25 @@ def test_removing_an_absent_level_is_normal() -> None:
         ([], [], False),
     ],
 )
-def test_crossed(bids: Levels, asks: Levels, crossed: bool) -> None:
-    book = L2Book()
+def test_crossed(engine: type[Book], bids: Levels, asks: Levels, crossed: bool) -> None:
+    book = engine()
     assert book.apply(delta(bids, asks)) is crossed
     assert book.crossed is crossed
-    loaded = L2Book()
+    loaded = engine()
     loaded.load(bids, asks)
     assert loaded.crossed is crossed
 
 
-def test_equality_looks_at_the_content() -> None:
-    one, other = L2Book(), L2Book()
+@engines
+def test_equality_looks_at_the_content(engine: type[Book]) -> None:
+    one, other = L2Book(), engine()
     one.load([(1.0, 1.0)], [(2.0, 1.0)])
     other.load([(1.0, 1.0)], [(2.0, 1.0)])
     assert one == other
     other.apply(delta([(1.0, 2.0)], []))
     assert one != other
-    assert one != "a book"
+    assert other != one
+    assert other != "a book"
 
 
 @pytest.mark.parametrize(

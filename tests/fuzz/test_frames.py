@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from bookreel.book.model import Delta
 from bookreel.book.sync import BookSync
 from tests.fuzz import corpus
 from tests.fuzz.frames import episode
@@ -75,7 +76,7 @@ def test_the_oracle_sees_what_is_wrong() -> None:
     message = target.venue.decode(text)
     sync.snapshot(message.events[0], 1, 1)  # type: ignore[union-attr, arg-type]
     oracle.after((pack(text), text))
-    sync.book.bids[50.0] = 1.0
+    sync.book.apply(Delta("btcusdt", "mbp.150", 0, 9, 8, [(50.0, 1.0)], []))
     with pytest.raises(Violation, match="the bids are not"):
         oracle.check()
     sync.last_seq = 9

@@ -21,6 +21,7 @@ from bookreel.book.model import (
     Event,
     SnapshotSource,
 )
+from bookreel.book.packed import read_push
 from bookreel.venues.errors import DecodeError
 from bookreel.venues.huobi import wire
 from bookreel.venues.huobi.compression import MAX_TEXT_BYTES
@@ -114,7 +115,16 @@ def decoder(start: bytes) -> Callable[[bytes], Message]:
                 pass  # it is for decode to say what it is
         return decode(text)
 
-    return decode_push
+    read = read_push
+    if read is None or FEEDS[topic.feed].family != "mbp" or start != _PUSH + topic.text.encode() + b'"':
+        return decode_push
+    end, symbol, feed = len(start), topic.symbol, topic.feed
+
+    def decode_packed(text: bytes) -> Message:
+        delta = read(text, end, symbol, feed)
+        return decode_push(text) if delta is None else Data(topic, delta.ts_event, [delta])
+
+    return decode_packed
 
 
 def _decode_any(text: bytes, failed: Exception | None) -> Message:
