@@ -32,8 +32,8 @@ def test_a_copy_is_tested_with_its_own_code(tmp_path: Path) -> None:
     bug = Mutant(
         "b",
         "book/l2.py",
-        "def apply(self",
-        "def apply(self, *_):\n        return\n\n    def unused(self",
+        "def top(self",
+        "def top(self, *_):\n        return\n\n    def unused(self",
         "tests/book/test_l2.py",
     )
     assert copy.test(bug.test, 100).passed
