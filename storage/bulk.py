@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.piece import Piece, by_position
+from bookreel.storage.schema import completed
 from bookreel.storage.spans import DAMAGE, Bounds, Span, columns_of, inside, undecided
 
 __all__ = ["BulkFile", "ahead"]
@@ -22,19 +23,21 @@ _FEW_TEXTS: Final = ("symbol", "feed", "side", "source")
 
 
 class BulkFile:
-    """A sealed file, to be read by any number of threads.
+    """A sealed file of a table, to be read by any number of threads.
 
     ``names``: columns that are wanted or that decide which rows are; ``columns``: those that are wanted.
     """
 
     def __init__(
         self,
+        table: str,
         path: Path,
         footer: pq.FileMetaData,
         names: Sequence[str],
         columns: Sequence[str],
         bounds: Bounds,
     ) -> None:
+        self._table = table
         self._path = path
         self._footer = footer
         self._places = columns_of(footer)
@@ -64,7 +67,7 @@ class BulkFile:
         rows = file.read_row_group(span.number, columns=names, use_threads=False)
         if not inside(group, self._places, span, self._bounds):
             rows = Piece(rows).keep(self._bounds)
-        return rows.select(self._kept)
+        return completed(self._table, rows, self._kept).select(self._kept)
 
     def _taken(self) -> pq.ParquetFile:
         """An open file that no other thread uses. To open one for each row group takes a twentieth of the time."""

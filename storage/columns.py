@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bookreel.book.model import Levels
-from bookreel.storage.schema import LEVELS, TABLES
+from bookreel.storage.schema import COUNTS, LEVELS, TABLES
 
 __all__ = ["COMPACT_DELTAS", "BookRows", "LevelRows", "Rows", "expand"]
 
 # pyarrow's stubs give each element type a class of its own, which says nothing about a column known by its schema.
 _Column: TypeAlias = Any
+
+_Orders: TypeAlias = tuple[list[int] | None, list[int] | None]
 
 _LEVEL: Final = LEVELS.value_type
 _SIZES: Final = pa.list_(pa.float64())
@@ -42,7 +44,7 @@ class Rows:
     """Rows of a table whose columns hold plain values.
 
     A row is a tuple of the values of the table's columns in their order, without ``venue``, which is the same for
-    all. Times are integer ns; None is null.
+    all; the last columns may be left out of all rows, and are null. Times are integer ns; None is null.
     """
 
     def __init__(self, table: str, venue: str) -> None:
@@ -66,7 +68,9 @@ class Rows:
 
 
 class BookRows:
-    """Rows of ``book_snapshots``: the plain columns as in :class:`Rows`, then bids and asks."""
+    """Rows of ``book_snapshots``: the plain columns as in :class:`Rows`, then bids and asks, then how many orders
+    there are at each level, where that is known.
+    """
 
     def __init__(self, venue: str) -> None:
         self._schema = TABLES["book_snapshots"]
@@ -74,10 +78,13 @@ class BookRows:
         self._rows: list[tuple[Any, ...]] = []
         self._bids = _Lists()
         self._asks = _Lists()
+        self._orders: dict[int, _Orders] = {}
         self._blocks: list[pa.RecordBatch] = []
 
-    def append(self, row: tuple[Any, ...], bids: Levels, asks: Levels) -> None:
-        """Add one book."""
+    def append(self, row: tuple[Any, ...], bids: Levels, asks: Levels, orders: _Orders | None = None) -> None:
+        """Add one book; ``orders``: counts at the bids, and at the asks."""
+        if orders is not None:
+            self._orders[len(self._rows)] = orders
         self._rows.append(row)
         self._bids.append(bids)
         self._asks.append(asks)
@@ -85,7 +92,7 @@ class BookRows:
     def pack(self) -> None:
         """As :meth:`Rows.pack`."""
         if self._rows:
-            books = (self._bids.structs(), self._asks.structs())
+            books = (self._bids.structs(), self._asks.structs(), *self._counts())
             self._blocks.append(_block(self._schema, self._venue, self._rows, books))
             self._rows.clear()
 
@@ -94,6 +101,14 @@ class BookRows:
         self.pack()
         blocks, self._blocks = self._blocks, []
         return pa.Table.from_batches(blocks, self._schema)
+
+    def _counts(self) -> tuple[_Column, ...]:
+        """Two columns of counts; none where no book has them. Begins anew."""
+        known, self._orders = self._orders, {}
+        if not known:
+            return ()
+        each = [known.get(index, (None, None)) for index in range(len(self._rows))]
+        return tuple(pa.array(column, COUNTS) for column in zip(*each, strict=True))
 
 
 class LevelRows:
@@ -183,8 +198,9 @@ def _expand(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 def _block(
     schema: pa.Schema, venue: str, rows: list[tuple[Any, ...]], further: tuple[_Column, ...]
 ) -> pa.RecordBatch:
-    """A block of ``rows``, each without its venue, and ready-made columns to their right."""
+    """A block of ``rows``, each without its venue, and ready-made columns to their right; what is left is null."""
     plain = list(zip(*rows, strict=True))
+    made = len(plain) + len(further)
     at = schema.get_field_index("venue")
     columns: list[_Column] = []
     for index, field in enumerate(schema):
@@ -192,9 +208,12 @@ def _block(
             columns.append(pa.repeat(pa.scalar(venue, field.type), len(rows)))
         else:
             place = index if index < at else index - 1
-            columns.append(
-                pa.array(plain[place], field.type) if place < len(plain) else further[place - len(plain)]
-            )
+            if place < len(plain):
+                columns.append(pa.array(plain[place], field.type))
+            else:
+                columns.append(
+                    further[place - len(plain)] if place < made else pa.nulls(len(rows), field.type)
+                )
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

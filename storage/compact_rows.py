@@ -35,7 +35,9 @@ from bookreel.storage.parquet import (
     open_writer,
     sorted_indices,
     stored_schema,
+    without_added,
 )
+from bookreel.storage.schema import ADDED
 from bookreel.storage.sealed_file import Mismatch, RowHasher, RowSum, SealedFile, Step
 
 __all__ = ["copy", "merge"]
@@ -104,7 +106,8 @@ def _merge(
         raise Mismatch(root / path, f"its parts have {before.rows} rows, the manifest says otherwise")
     sink = Sink(disk, target)
     try:
-        _Merger(sources).write(sink, step)
+        merger = _Merger(sources)
+        merger.write(sink, step)
         sink.finish()
     finally:
         sink.abandon()
@@ -120,6 +123,7 @@ def _merge(
         pos_min=min(entry.pos_min for entry in entries),
         pos_max=max(entry.pos_max for entry in entries),
         symbols=len({symbol for source in sources for symbol in source.symbols}),
+        added=merger.added,
     )
     written = SealedFile(disk, target.parent, msgspec.structs.replace(entry, path=target.name))
     after = written.check(hasher, step, ascending=True)
@@ -134,6 +138,8 @@ class _Merger:
     def __init__(self, sources: Sequence[SealedFile]) -> None:
         self._sources = sources
         self._table = sources[0].entry.table
+        had = {name for source in sources for name in source.entry.added}
+        self.added = tuple(name for name in ADDED.get(self._table, ()) if name in had)
         rows = sum(source.entry.rows for source in sources)
         row_bytes = max(1, sum(source.cells for source in sources) // rows)
         self._part_rows = max(1, PART_BYTES // row_bytes)
@@ -160,7 +166,7 @@ class _Merger:
             while start < total:
                 step()
                 stop = next_group(range(total + 1), ends, start, self._least, self._most)
-                rows = stream.take(stop - start)
+                rows = without_added(self._table, stream.take(stop - start), self.added)
                 if writer is None:
                     schema = stored_schema(self._table, rows.schema)
                     writer = open_writer(self._table, pa.PythonFile(sink, mode="w"), schema)

@@ -128,10 +128,6 @@ class Contents(msgspec.Struct, frozen=True):
     sealed_pos: int = 0
     last_pos: int = 0
 
-    def paths(self, table: str) -> list[Path]:
-        """The sealed files of a table."""
-        return [self.root / entry.path for entry in self.files.get(table, ())]
-
 
 def book_depth(feed: str) -> int | None:
     """How a feed ranks as the source of a symbol's book, higher is better; None where it has no book.

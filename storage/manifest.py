@@ -62,11 +62,12 @@ class CorruptManifest(StorageError):
         )
 
 
-class FileEntry(msgspec.Struct, frozen=True):
+class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sealed file. ``path`` is relative to the archive; ``date`` (YYYY-MM-DD) is the UTC date of its rows'
     ``ts_recv``, ``ts_min`` and ``ts_max`` their bounds (ns), ``pos_min`` and ``pos_max`` those of the position.
     ``symbols``: how many. ``bytes`` and ``sha256`` are of the file's content, ``footer_bytes`` and ``footer_crc``
-    (CRC-32) of so many last bytes, which are the Parquet footer; 0 where the entry is of an older version.
+    (CRC-32) of so many last bytes, which are the Parquet footer; 0 where the entry is of an older version. ``added``:
+    which of :data:`bookreel.storage.schema.ADDED` it has.
     """
 
     table: str
@@ -82,6 +83,7 @@ class FileEntry(msgspec.Struct, frozen=True):
     symbols: int
     footer_bytes: int = 0
     footer_crc: int = 0
+    added: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from itertools import chain, islice
 from typing import Any, Final, TypeAlias
@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from bookreel.storage.columns import COMPACT_DELTAS, expand
 from bookreel.storage.dates import DAY_NS
-from bookreel.storage.schema import SORT_KEYS, TABLES, TIME
+from bookreel.storage.schema import ADDED, COUNTS, SORT_KEYS, TABLES, TIME, added_in
 
 __all__ = [
     "GROUP_ROWS_MAX",
@@ -42,6 +42,7 @@ __all__ = [
     "sorted_indices",
     "stored_schema",
     "symbol_ends",
+    "without_added",
 ]
 
 GROUP_ROWS_MIN: Final = 16 * 1024
@@ -74,6 +75,7 @@ class Part(msgspec.Struct, frozen=True):
     pos_min: int
     pos_max: int
     symbols: int
+    added: tuple[str, ...] = ()
 
 
 def parts(table: str, rows: pa.Table) -> Iterator[Part]:
@@ -126,13 +128,14 @@ def next_group(
 
 def open_writer(table: str, sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer of a sealed file's format; ``schema``: see :func:`stored_schema`."""
-    dictionaries: Any = _dictionary_columns(table)
-    encodings: Any = _encodings(table) or None
+    own = pa.schema([field for field in TABLES[table] if field.name in schema.names])
+    dictionaries: Any = _dictionary_columns(own)
+    encodings: Any = _encodings(table, own) or None
     writer = pq.ParquetWriter(
         sink,
         schema,
         compression="zstd",
-        compression_level=_levels(table),
+        compression_level=_levels(own),
         use_dictionary=dictionaries,
         column_encoding=encodings,
         write_statistics=True,
@@ -140,7 +143,7 @@ def open_writer(table: str, sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
         store_schema=False,
     )
     # Dictionaries are how texts are written, not what they are: readers are told the table's own schema.
-    declared = base64.b64encode(TABLES[table].serialize().to_pybytes()).decode()
+    declared = base64.b64encode(own.serialize().to_pybytes()).decode()
     writer.add_key_value_metadata({"ARROW:schema": declared})
     return writer
 
@@ -203,6 +206,8 @@ def _symbol_ranks(rows: pa.RecordBatch) -> _Column:
 
 
 def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: bool) -> Part:
+    added = added_in(table, rows)
+    rows = without_added(table, rows, added)
     symbols: _Column = rows.column("symbol")
     ends = symbol_ends(symbols.indices.take(order))
     totals: Sequence[int] = range(len(order) + 1)
@@ -219,7 +224,13 @@ def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: b
             writer.write_table(group.cast(schema), row_group_size=max(group.num_rows, 1))
     times: _Column = rows.column("ts_recv").take(order).cast(pa.int64())
     positions: _Column = rows.column("pos").take(order)
-    return Part(day, sink.getvalue(), totals[-1], *_bounds(times), *_bounds(positions), len(ends))
+    return Part(day, sink.getvalue(), totals[-1], *_bounds(times), *_bounds(positions), len(ends), added)
+
+
+def without_added(table: str, rows: pa.RecordBatch, kept: Collection[str]) -> pa.RecordBatch:
+    """The rows without the columns that came after the table's first version, but for those ``kept``."""
+    gone = [name for name in ADDED.get(table, ()) if name not in kept]
+    return rows.drop_columns(gone) if gone else rows
 
 
 def symbol_ends(ids: _Column) -> list[int]:
@@ -239,14 +250,15 @@ def stored_schema(table: str, encoded: pa.Schema) -> pa.Schema:
     fields = [
         field.with_type(encoded.field(field.name).type) if field.type in (pa.string(), pa.binary()) else field
         for field in TABLES[table]
+        if field.name in encoded.names
     ]
     return pa.schema(fields)
 
 
-def _dictionary_columns(table: str) -> list[str]:
+def _dictionary_columns(schema: pa.Schema) -> list[str]:
     """The columns, by their path in the file, that get a dictionary."""
     columns: list[str] = []
-    for field in TABLES[table]:
+    for field in schema:
         if field.type == pa.float64() or (field.type == pa.string() and field.name not in LONG_TEXTS):
             columns.append(field.name)
         elif pa.types.is_list(field.type):
@@ -254,10 +266,10 @@ def _dictionary_columns(table: str) -> list[str]:
     return columns
 
 
-def _encodings(table: str) -> dict[str, str]:
+def _encodings(table: str, schema: pa.Schema) -> dict[str, str]:
     """The encodings of the columns that have neither a dictionary nor the plain one."""
     encodings: dict[str, str] = {}
-    for field in TABLES[table]:
+    for field in schema:
         if field.name == "trade_id":
             encodings[field.name] = "DELTA_BYTE_ARRAY"
         elif table == "book_deltas" and field.name in _RUNS:
@@ -267,14 +279,16 @@ def _encodings(table: str) -> dict[str, str]:
     return encodings
 
 
-def _levels(table: str) -> dict[str, int]:
+def _levels(schema: pa.Schema) -> dict[str, int]:
     """The zstd level of each column, by its path in the file."""
     paths = chain.from_iterable(
-        _leaves(field) if pa.types.is_list(field.type) else [field.name] for field in TABLES[table]
+        _leaves(field) if pa.types.is_list(field.type) else [field.name] for field in schema
     )
     return {path: _ZSTD_LEVELS.get(path, _ZSTD_LEVEL) for path in paths}
 
 
 def _leaves(field: pa.Field[Any]) -> list[str]:
-    """The columns in the file of a column of levels."""
+    """The columns in the file of a column of levels, or of counts."""
+    if field.type == COUNTS:
+        return [f"{field.name}.list.element"]
     return [f"{field.name}.list.element.price", f"{field.name}.list.element.size"]

@@ -29,7 +29,7 @@ from bookreel.storage.contents import (
 )
 from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile, FileGone, QueryError, StorageError
-from bookreel.storage.schema import TABLES, TIME
+from bookreel.storage.schema import ADDED, TABLES, TIME
 from bookreel.storage.tail import Tail
 
 __all__ = ["DEFINITIONS", "Database", "names_needed", "open_views", "tables_needed"]
@@ -202,16 +202,26 @@ class Database:
         # view.
         columns = ", ".join(f't."{name}"' for name in schema.names)
         parts = [f"SELECT {columns} FROM _tail_{table} t"]  # noqa: S608 - names of the schema
-        if paths := contents.paths(table):
+        for added, paths in _by_columns(contents, table).items():
             files = ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in paths)
             source = f"read_parquet([{files}], hive_partitioning = false)"
-            parts.insert(0, f"SELECT {columns} FROM {source} t")  # noqa: S608 - names of the schema
+            missing = set(ADDED.get(table, ())).difference(added)
+            names = (f'NULL AS "{name}"' if name in missing else f't."{name}"' for name in schema.names)
+            parts.insert(0, f"SELECT {', '.join(names)} FROM {source} t")  # noqa: S608 - names of the schema
         try:
             con.execute(f"CREATE TEMP VIEW {table} AS {' UNION ALL '.join(parts)}")
         except FOREIGN:
             # A file without a readable footer, or that is not there, is named; anything else is a bug.
             _blame(contents, (table,))
             raise
+
+
+def _by_columns(contents: Contents, table: str) -> dict[tuple[str, ...], list[Path]]:
+    """The sealed files of a table by which of the added columns they have."""
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for entry in contents.files.get(table, ()):
+        found.setdefault(entry.added, []).append(contents.root / entry.path)
+    return found
 
 
 def check_reading(con: duckdb.DuckDBPyConnection, statement: str) -> None:

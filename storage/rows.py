@@ -22,9 +22,10 @@ FrameFacts: TypeAlias = tuple[str, Topic | str | None, int | None]
 _OUT: Final = Direction.OUT
 _SHAPED: Final = ("book_deltas", "book_snapshots")
 
+_LISTS: Final = ("bids", "asks", "bid_orders", "ask_orders")
+
 _OWN: Final = {
-    table: tuple(name for name in schema.names[5:] if name not in ("bids", "asks"))
-    for table, schema in TABLES.items()
+    table: tuple(name for name in schema.names[5:] if name not in _LISTS) for table, schema in TABLES.items()
 }
 """The plain columns of each table after those that all tables have."""
 
@@ -143,7 +144,8 @@ class RowWriter:
         own = tuple(epoch if name == "epoch" else get(name) for name in _OWN[row.table])
         plain = (row.ts_event, ts_recv, row.symbol, pos, *own)
         if row.table == "book_snapshots":
-            self._books.append(plain, row.values["bids"], row.values["asks"])
+            orders = (get("bid_orders"), get("ask_orders"))
+            self._books.append(plain, row.values["bids"], row.values["asks"], orders)
         else:
             self._rows[row.table].append(plain)
 

@@ -22,7 +22,7 @@ from bookreel.storage.contents import Contents
 from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.piece import Piece, apart, by_position, reaches
-from bookreel.storage.schema import TABLES
+from bookreel.storage.schema import TABLES, completed
 from bookreel.storage.spans import (
     ALL,
     DAMAGE,
@@ -125,7 +125,9 @@ class Scanner:
         try:
             groups = self._in_order(path, names, kept, bounds)
             pieces: Iterable[pa.Table] = (
-                self._piece(path, group, undecided(names, kept, group)).keep(bounds).select(kept)
+                completed(
+                    entry.table, self._piece(path, group, undecided(names, kept, group)).keep(bounds), kept
+                ).select(kept)
                 for group in groups
             )
             if not ordered(groups):
@@ -203,7 +205,8 @@ class Scanner:
         path = self._path(root, group.entry)
         try:
             with self._open(path) as file:
-                return file.read_row_group(group.number, columns=list(columns), use_threads=False)
+                rows = file.read_row_group(group.number, columns=list(columns), use_threads=False)
+                return completed(group.entry.table, rows, columns)
         except FileNotFoundError:
             raise
         except DAMAGE as error:
@@ -220,7 +223,7 @@ class Scanner:
                     batch_size=rows, row_groups=[group.number], columns=list(columns), use_threads=False
                 )
                 for batch in batches:
-                    yield pa.Table.from_batches([batch])
+                    yield completed(group.entry.table, pa.Table.from_batches([batch]), columns)
         except FileNotFoundError:
             raise
         except DAMAGE as error:
@@ -284,7 +287,7 @@ class Scanner:
         try:
             groups = self._in_order(path, names, columns, bounds)
             runs = [[group] for group in groups] if ordered(groups) else [groups]
-            file = BulkFile(path, self._footer(path), names, columns, bounds)
+            file = BulkFile(entry.table, path, self._footer(path), names, columns, bounds)
             for run in runs:
                 yield partial(file.read, run)
         except FileNotFoundError as error:

@@ -2,21 +2,26 @@
 
 Every table has ``ts_event`` and ``ts_recv`` (ns, UTC), ``venue``, ``symbol`` and ``pos``: the journal
 position, the way back to the raw frame. Columns may be added at the end of a table; none is renamed, retyped
-or dropped.
+or dropped. A file whose rows have no value in any of the added ones (:data:`ADDED`) is without them, as files
+are that were written before: readers see nulls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 import pyarrow as pa
 
-__all__ = ["LEVELS", "SORT_KEYS", "TABLES", "TIME"]
+__all__ = ["ADDED", "COUNTS", "LEVELS", "SORT_KEYS", "TABLES", "TIME", "added_in", "completed"]
 
 TIME: Final = pa.timestamp("ns")
 """UTC by definition. Not marked as such in the type: DuckDB neither compares nor adds to TIMESTAMPTZ_NS."""
 
 LEVELS: Final = pa.list_(pa.struct([pa.field("price", pa.float64()), pa.field("size", pa.float64())]))
+
+COUNTS: Final = pa.list_(pa.int64())
+"""Of orders, one for each level of a side."""
 
 SORT_KEYS: Final = ("symbol", "ts_recv", "pos")
 """The order of rows in a sealed file; rows of one frame keep their order in it."""
@@ -57,6 +62,8 @@ _FURTHER: Final[dict[str, dict[str, tuple[pa.DataType, str]]]] = {
         "source": (pa.string(), "refresh: asked for; push: sent by itself; keyframe: made from the deltas"),
         "bids": (LEVELS, "best first"),
         "asks": (LEVELS, "best first"),
+        "bid_orders": (COUNTS, "orders at each bid; null where the venue does not tell"),
+        "ask_orders": (COUNTS, "orders at each ask; null where the venue does not tell"),
     },
     "bbo": {
         "seq": (pa.int64(), "venue's sequence number"),
@@ -71,6 +78,14 @@ _FURTHER: Final[dict[str, dict[str, tuple[pa.DataType, str]]]] = {
         "side": (pa.string(), "taker's side: buy, sell"),
         "price": (pa.float64(), "quote currency"),
         "size": (pa.float64(), "base currency"),
+        "turnover": (pa.float64(), "price times size, as the venue tells it; null where it does not"),
+        "kind": (pa.int64(), "venue's number of the trade's kind; null where it tells none"),
+        "sign": (pa.int64(), "venue's character code of the kind; null where it tells none"),
+        "origin": (
+            pa.string(),
+            "live, backfill: sent late, cache: sent again; null where the venue tells none",
+        ),
+        "ts_gateway": (TIME, "when the venue's gateway received it; null where it has none"),
     },
     "klines": {
         "period": (pa.string(), "such as 1min"),
@@ -82,6 +97,11 @@ _FURTHER: Final[dict[str, dict[str, tuple[pa.DataType, str]]]] = {
         "volume": (pa.float64(), "base currency"),
         "turnover": (pa.float64(), "quote currency"),
         "count": (pa.int64(), "trades in the bar"),
+        "rehab": (
+            pa.string(),
+            "how prices are adjusted for dividends: none; null: the venue knows no such thing",
+        ),
+        "last_close": (pa.float64(), "close before the bar; null where the venue does not tell"),
     },
     "tickers": {
         "feed": (pa.string(), "detail or ticker"),
@@ -168,3 +188,25 @@ def _schema(columns: dict[str, tuple[pa.DataType, str]]) -> pa.Schema:
 
 TABLES: Final[dict[str, pa.Schema]] = {name: _schema(_COMMON | further) for name, further in _FURTHER.items()}
 """Name to Arrow schema; a field's metadata has its unit or meaning under ``description``."""
+
+ADDED: Final[dict[str, tuple[str, ...]]] = {
+    "book_snapshots": ("bid_orders", "ask_orders"),
+    "trades": ("turnover", "kind", "sign", "origin", "ts_gateway"),
+    "klines": ("rehab", "last_close"),
+}
+"""The columns, by table, that came after its first version: a file has all of a table's or none."""
+
+
+def added_in(table: str, rows: pa.RecordBatch) -> tuple[str, ...]:
+    """The added columns, if some row has a value in one of them."""
+    names = ADDED.get(table, ())
+    return names if any(rows.column(name).null_count < rows.num_rows for name in names) else ()
+
+
+def completed(table: str, rows: pa.Table, wanted: Container[str]) -> pa.Table:
+    """The rows with nulls in those of the wanted columns that their file is without."""
+    for name in ADDED.get(table, ()):
+        if name in wanted and name not in rows.schema.names:
+            field = TABLES[table].field(name)
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows

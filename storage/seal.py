@@ -175,6 +175,7 @@ def write_files(
             symbols=part.symbols,
             footer_bytes=footer,
             footer_crc=crc32(content[-footer:]),
+            added=part.added,
         )
 
 

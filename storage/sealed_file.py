@@ -21,7 +21,7 @@ from bookreel.storage.disk import Disk
 from bookreel.storage.errors import CorruptFile, StorageError
 from bookreel.storage.manifest import FileEntry
 from bookreel.storage.parquet import LONG_TEXTS, ascends, joined, one_batch, symbol_ends
-from bookreel.storage.schema import TABLES
+from bookreel.storage.schema import ADDED, TABLES, completed
 
 __all__ = ["Mismatch", "RowHasher", "RowSum", "SealedFile", "Step"]
 
@@ -88,7 +88,9 @@ class SealedFile:
         self._short = [
             field.name
             for field in TABLES[entry.table]
-            if field.type == pa.string() and field.name not in LONG_TEXTS
+            if field.type == pa.string()
+            and field.name not in LONG_TEXTS
+            and (field.name in entry.added or field.name not in ADDED.get(entry.table, ()))
         ]
         self._footer: pq.FileMetaData | None = None
 
@@ -117,9 +119,10 @@ class SealedFile:
         return total
 
     def read(self, group: int, start: int = 0, stop: int | None = None) -> pa.RecordBatch:
-        """Rows of a row group."""
+        """Rows of a row group, with all columns of the table."""
         with self._open() as file:
             rows = file.read_row_group(group, use_threads=False)
+        rows = completed(self.entry.table, rows, TABLES[self.entry.table].names)
         if stop is not None and stop - start < rows.num_rows:
             # Joining two pieces copies them, so that the rest of the group does not stay in memory.
             pieces = [rows.slice(start, 1), rows.slice(start + 1, stop - start - 1)]

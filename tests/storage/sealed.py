@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from bookreel.storage.disk import Disk, write_whole
 from bookreel.storage.layout import Layout, create_archive
 from bookreel.storage.manifest import FileEntry, SegmentEntry, encode_entry
-from bookreel.storage.schema import TABLES
+from bookreel.storage.schema import TABLES, completed
 from bookreel.storage.seal import write_files
 
-__all__ = ["DAY", "T0", "Sealed", "glob_rows", "make_rows"]
+__all__ = ["DAY", "T0", "Sealed", "glob_rows", "make_rows", "whole"]
 
 DAY: Final = 86_400 * 1_000_000_000
 T0: Final = 19_943 * DAY
@@ -74,6 +74,11 @@ class Sealed:
         return entry
 
 
+def whole(table: str, rows: pa.Table) -> pa.Table:
+    """A file's rows with all columns of its table."""
+    return completed(table, rows, TABLES[table].names).cast(TABLES[table])
+
+
 def glob_rows(disk: Disk, root: Path, table: str) -> pa.Table:
     """What an engine that knows nothing of the manifest reads by a plain glob, in the order of the names."""
     found = [TABLES[table].empty_table()]
@@ -87,7 +92,7 @@ def glob_rows(disk: Disk, root: Path, table: str) -> pa.Table:
                     content = file.read(0, file.size())
                 finally:
                     file.close()
-                found.append(pq.read_table(pa.BufferReader(content)).cast(TABLES[table]))
+                found.append(whole(table, pq.read_table(pa.BufferReader(content))))
             elif "." not in name:
                 todo.append(folder / name)
     return pa.concat_tables(found)

@@ -49,6 +49,20 @@ def test_books_keep_both_sides_however_they_are_packed(books: list[tuple[list, l
         assert stored == [book[side] for book in books]
 
 
+def test_orders_are_kept_beside_their_levels_however_they_are_packed() -> None:
+    rows = BookRows("futu")
+    orders = [([1, 2], []), (None, None), ([3], [4]), (None, None)]
+    for pos, each in enumerate(orders):
+        counts = each if each[0] is not None else None
+        rows.append((None, pos, "HK.00700", pos, "orderbook", 1, None, "push"), [(1.0, 2.0)], [], counts)
+        if pos == 2:
+            rows.pack()
+    table = rows.take()
+    assert table.schema.equals(TABLES["book_snapshots"], check_metadata=True)
+    stored = zip(table["bid_orders"].to_pylist(), table["ask_orders"].to_pylist(), strict=True)
+    assert list(stored) == orders
+
+
 @given(st.lists(st.tuples(levels, st.sampled_from(["bid", "ask"]), st.booleans()), max_size=12))
 def test_every_level_becomes_a_row_with_what_its_side_shares(sides: list[tuple[list, str, bool]]) -> None:
     rows = LevelRows("huobi")

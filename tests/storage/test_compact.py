@@ -38,7 +38,7 @@ from bookreel.storage.sealed_file import Mismatch, SealedFile
 from bookreel.storage.tail import Tail
 from bookreel.storage.verify import verify
 from tests.simulation.disk import Crash, SimDisk
-from tests.storage.sealed import DAY, T0, Sealed, glob_rows, make_rows
+from tests.storage.sealed import DAY, T0, Sealed, glob_rows, make_rows, whole
 
 ROOT = Path("/a")
 LATER = T0 + 9 * DAY
@@ -103,7 +103,7 @@ def listed(disk: Disk, root: Path = ROOT) -> dict[str, pa.Table]:
         parts = [TABLES[table].empty_table()]
         for file in files:
             opened = disk.open(root / file.path)
-            parts.append(pq.read_table(pa.BufferReader(opened.read(0, opened.size()))).cast(TABLES[table]))
+            parts.append(whole(table, pq.read_table(pa.BufferReader(opened.read(0, opened.size())))))
             assert parts[-1].num_rows == file.rows
             opened.close()
         found[table] = ordered(pa.concat_tables(parts))

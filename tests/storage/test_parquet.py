@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from bookreel.storage import parquet
 from bookreel.storage.columns import BookRows, LevelRows, Rows
 from bookreel.storage.parquet import GROUP_ROWS_MAX, GROUP_ROWS_MIN, parts, row_groups
-from bookreel.storage.schema import TABLES
+from bookreel.storage.schema import ADDED, COUNTS, TABLES
+from tests.storage.sealed import make_rows
 
 DAY = 86_400_000_000_000
 
@@ -78,9 +79,30 @@ def test_files_have_the_schema_units_included_and_checksums() -> None:
     ):
         (part,) = parts(table, rows)
         stored = read(part)
-        assert stored.schema.equals(TABLES[table])
-        assert [field.metadata for field in stored.schema] == [field.metadata for field in TABLES[table]]
-        assert stored.sort_by("pos").equals(rows)
+        first = pa.schema([field for field in TABLES[table] if field.name not in ADDED.get(table, ())])
+        assert stored.schema.equals(first)
+        assert [field.metadata for field in stored.schema] == [field.metadata for field in first]
+        assert stored.sort_by("pos").equals(rows.select(first.names))
+
+
+@pytest.mark.parametrize("table", ADDED)
+def test_added_columns_are_stored_where_a_row_has_a_value_in_one(table: str) -> None:
+    without = make_rows(table, [{"symbol": "a", "pos": pos, "ts_recv": pos} for pos in (1, 2)])
+    for name in ADDED[table]:
+        index = without.schema.get_field_index(name)
+        field = TABLES[table].field(name)
+        without = without.set_column(index, field, pa.nulls(2, field.type))
+    (part,) = parts(table, without)
+    assert part.added == ()
+    assert read(part).schema.names == [name for name in TABLES[table].names if name not in ADDED[table]]
+    for name in ADDED[table]:
+        field = TABLES[table].field(name)
+        one = pa.array([None, [3]], COUNTS) if field.type == COUNTS else pa.array([None, 1]).cast(field.type)
+        rows = without.set_column(without.schema.get_field_index(name), field, one)
+        (part,) = parts(table, rows)
+        assert part.added == ADDED[table]
+        assert read(part).schema.equals(TABLES[table])
+        assert read(part).equals(rows)
 
 
 def test_a_compact_table_gives_the_same_file_as_its_rows() -> None:

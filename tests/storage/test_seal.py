@@ -25,6 +25,7 @@ from bookreel.storage.schema import TABLES
 from bookreel.storage.seal import KEEP_FREE_BYTES, SealRunning, seal
 from bookreel.storage.segment import Damage, SegmentReader, list_segments
 from bookreel.venues.huobi import Huobi
+from tests.storage.sealed import whole
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SECOND = 1_000_000_000
@@ -157,7 +158,7 @@ def copy(archive: Path, name: str) -> Path:
 def stored(archive: Path, table: str) -> pa.Table:
     """All rows of a table, by the manifest."""
     files = Manifest.load(archive).files(table)
-    parts = [pq.read_table(archive / file.path, partitioning=None) for file in files]
+    parts = [whole(table, pq.read_table(archive / file.path, partitioning=None)) for file in files]
     return pa.concat_tables([TABLES[table].empty_table(), *parts])
 
 

@@ -20,8 +20,8 @@ def trades(tail: Tail, archive: Any) -> list[int]:
     """Every stored trade number, sealed and not."""
     contents = tail.look(["trades"])
     found: list[int] = []
-    for path in contents.paths("trades"):
-        found += pq.read_table(path, columns=["trade_seq"])["trade_seq"].to_pylist()
+    for entry in contents.files.get("trades", ()):
+        found += pq.read_table(contents.root / entry.path, columns=["trade_seq"])["trade_seq"].to_pylist()
     return found + contents.tail["trades"]["trade_seq"].to_pylist()
 
 

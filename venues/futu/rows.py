@@ -42,6 +42,8 @@ def _book(book: OrderBook, asked: bool) -> Iterator[Row]:
         "source": "refresh" if asked else "push",
         "bids": _levels(book.bids),
         "asks": _levels(book.asks),
+        "bid_orders": [orders for _, _, orders in book.bids],
+        "ask_orders": [orders for _, _, orders in book.asks],
     }
     yield Row("book_snapshots", book.symbol, book.ts_event, values)
 
@@ -53,6 +55,11 @@ def _trade(tick: Tick, asked: bool) -> Iterator[Row]:
         "side": tick.side,
         "price": tick.price,
         "size": float(tick.volume),
+        "turnover": tick.turnover,
+        "kind": tick.kind,
+        "sign": tick.sign,
+        "origin": tick.origin,
+        "ts_gateway": tick.ts_gateway,
     }
     yield Row("trades", tick.symbol, tick.ts_event, values, tick.sequence)
 
@@ -69,6 +76,8 @@ def _bar(bar: Bar, asked: bool) -> Iterator[Row]:
         "close": bar.close,
         "volume": None if bar.volume is None else float(bar.volume),
         "turnover": bar.turnover,
+        "rehab": bar.rehab,
+        "last_close": bar.last_close,
     }
     yield Row("klines", bar.symbol, None, values)
 
