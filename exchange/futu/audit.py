@@ -37,7 +37,9 @@ __all__ = ["GatewayAudit", "audit_gateway"]
 _SLACK_NS: Final = 250_000_000
 """A push is received later than it was made, by the event loops of both sides."""
 _TOLD_MAX: Final = 10
-_UNWELL: Final = ("login_loss", "breaker")
+_UNWELL: Final = ("login_loss", "breaker", "forgotten")
+
+_SIDES: Final = {1: "buy", 2: "sell"}
 
 _Stream = tuple[str, str]
 
@@ -121,7 +123,9 @@ def _frame_crcs(archive: Archive) -> dict[int, int]:
 def _ticks(
     archive: Archive, records: Iterable[TruthRecord], lives: dict[_Stream, _Life], result: GatewayAudit
 ) -> None:
-    stored = Counter(archive.sql("SELECT symbol, trade_seq FROM trades").fetchall())
+    rows = archive.sql("SELECT symbol, trade_seq, price, size, side FROM trades").fetchall()
+    stored = Counter((symbol, sequence) for symbol, sequence, *_ in rows)
+    said = {(symbol, sequence): tuple(told) for symbol, sequence, *told in rows}
     lost = {r.n for r in records if isinstance(r, TruthLost)}
     unknowable = {
         (r.symbol, sequence)
@@ -135,6 +139,8 @@ def _ticks(
             continue
         key = (record.symbol, record.sequence)
         true.add(key)
+        if key in said and said[key] != (record.price, float(record.volume), _SIDES.get(record.dir)):
+            result.wrong("trade unequal", f"{key}")
         life = lives.get((record.symbol, "ticker"))
         if life is None or not life.covers(record.t):
             continue
@@ -163,19 +169,20 @@ def _books(
     pushes = {r.n: r.crc for r in records if isinstance(r, TruthPush) and r.sub_type == kind}
     true = {(r.symbol, pushes[r.n]): r for r in records if isinstance(r, TruthBook) and r.n in pushes}
     rows = archive.sql(
-        "SELECT pos, symbol, bids, asks, epoch_ns(ts_event) FROM book_snapshots WHERE source = 'push'"
+        "SELECT pos, symbol, bids, asks, bid_orders, ask_orders, epoch_ns(ts_event) FROM book_snapshots "
+        "WHERE source = 'push'"
     ).fetchall()
-    for pos, symbol, bids, asks, ts_event in rows:
+    for pos, symbol, bids, asks, bid_orders, ask_orders, ts_event in rows:
         result.counts["books compared"] += 1
         book = true.get((symbol, crcs.get(pos, -1)))
         if book is None:
             result.wrong("book of no push", f"{symbol} at position {pos}")
             continue
-        sides = ((bids, book.bids), (asks, book.asks))
+        sides = ((bids, bid_orders, book.bids), (asks, ask_orders, book.asks))
         equal = all(
-            [(level["price"], level["size"]) for level in levels]
-            == [(price, float(size)) for price, size, _ in truth]
-            for levels, truth in sides
+            [(level["price"], level["size"], count) for level, count in zip(levels, counts, strict=True)]
+            == [(price, float(size), count) for price, size, count in truth]
+            for levels, counts, truth in sides
         )
         # Doubles of seconds hold microseconds.
         timed = (ts_event is None) == (book.ts is None) and (

@@ -12,6 +12,7 @@ _ROWS: Final = (
     ("restart", 0.3, "the gateway restarts: sockets cut, subscriptions and server times lost"),
     ("login_loss", 0.5, "the login for quotes is lost and comes back: notices, no pushes, ticks back-filled"),
     ("breaker", 0.5, "the gateway stops pushing for a while and says so only in its health"),
+    ("forgotten", 1.0, "a subscription ends, as another user of the gateway can end it; nothing says so"),
     ("backfill", 2.0, "a security's ticks are held back and come late, 50 at most"),
     ("cached", 3.0, "ticks that were sent are sent again, marked as cached"),
     ("zero_time", 3.0, "a book whose server times are zero"),

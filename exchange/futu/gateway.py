@@ -219,6 +219,17 @@ class Gateway:
                 if symbol not in self._held_until:
                     self.pusher.backfill(symbol, now_ns)
 
+    def _forget(self) -> bool:
+        live = [one for one in self.subs.all() if one.pushed]
+        if not live:
+            return False
+        victim = self._rng.choice(live)
+        self.truth.write(
+            TruthFault, kind="forgotten", symbol=victim.symbol, sub_type=victim.sub_type, n=self.pusher.n
+        )
+        self.subs.forget(victim)
+        return True
+
     def _backfill(self) -> bool:
         symbol = self._ticker()
         if symbol is None or self.pusher.quiet is not None:
@@ -266,6 +277,7 @@ _FAULTS: Final[dict[str, Callable[[Gateway], bool]]] = {
     "restart": Gateway._restart,
     "login_loss": lambda gateway: gateway._hush("login_loss"),
     "breaker": lambda gateway: gateway._hush("breaker"),
+    "forgotten": Gateway._forget,
     "backfill": Gateway._backfill,
     "cached": Gateway._cached,
     "zero_time": Gateway._zero_time,

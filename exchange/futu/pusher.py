@@ -78,7 +78,7 @@ class Pusher:
                     "volume": tick.volume,
                 }
                 self._truth.write(TruthTick, symbol=event.symbol, ts=tick.ts_ns, **facts)
-            if self._subs.pushed(event.symbol, SUB_TYPES["ticker"]):
+            if self._wanted(event.symbol, SUB_TYPES["ticker"]):
                 self._push_ticks(stock, event.ticks, now_ns)
             for feed in ("quote", "rt"):
                 self._push(stock, SUB_TYPES[feed], now_ns)
@@ -134,8 +134,8 @@ class Pusher:
         )
 
     def _push(self, stock: StockMarket, sub_type: int, now_ns: int) -> None:
-        subscription = self._subs.get(stock.symbol, sub_type)
-        if subscription is None or not subscription.pushed:
+        subscription = self._wanted(stock.symbol, sub_type)
+        if subscription is None:
             return
         feed = FEED_OF[sub_type]
         timed = True
@@ -155,6 +155,11 @@ class Pusher:
         if sent and feed.name == "orderbook":
             self.untimed.discard(stock.symbol)
             self._truth_of(stock, timed=timed)
+
+    def _wanted(self, symbol: str, sub_type: int) -> Subscription | None:
+        """The subscription that pushes are due to, or would be if it had not been forgotten."""
+        found = self._subs.get(symbol, sub_type) or self._subs.forgotten(symbol, sub_type)
+        return found if found is not None and found.pushed else None
 
     def _truth_of(self, stock: StockMarket, *, timed: bool) -> None:
         known = timed and stock.listing.market.name == "HK"
@@ -183,11 +188,13 @@ class Pusher:
         """One push to everybody; False where it is kept from everybody. ``loud``: whatever is quiet."""
         body = bodies.respond(message)
         facts: dict[str, Any] = {"proto_id": proto_id, "crc": zlib.crc32(body), "sequences": list(sequences)}
-        if stock is not None:
+        why: str | None = None if loud else self.quiet
+        if stock is not None and sub_type is not None:
             facts |= {"symbol": stock.symbol, "sub_type": sub_type}
-        why = (
-            None if loud else self.quiet or ("duplicate" if self._repeated(proto_id, body, now_ns) else None)
-        )
+            if self._subs.forgotten(stock.symbol, sub_type):
+                why = "forgotten"
+        if why is None and not loud and self._repeated(proto_id, body, now_ns):
+            why = "duplicate"
         if why is not None:
             self._truth.write(TruthKept, why=why, **facts)
             return False

@@ -40,6 +40,7 @@ class Subscriptions:
         self.quota = quota
         self._hold_ns = int(hold_s * _NS_PER_S)
         self._live: dict[tuple[str, int], Subscription] = {}
+        self._forgotten: dict[tuple[str, int], Subscription] = {}
 
     @property
     def used(self) -> int:
@@ -54,6 +55,15 @@ class Subscriptions:
         """Whether it is to be pushed."""
         found = self._live.get((symbol, sub_type))
         return found is not None and found.pushed
+
+    def forgotten(self, symbol: str, sub_type: int) -> Subscription | None:
+        """What :meth:`forget` ended and nobody began again."""
+        return self._forgotten.get((symbol, sub_type))
+
+    def forget(self, subscription: Subscription) -> None:
+        """End one of them; whoever began it is not told."""
+        key = (subscription.symbol, subscription.sub_type)
+        self._forgotten[key] = self._live.pop(key)
 
     def all(self) -> list[Subscription]:
         """Every subscription, in order of symbol and kind."""
@@ -70,6 +80,7 @@ class Subscriptions:
                 f"subscription quota exceeded: {len(self._live)} used, {len(new)} more, {self.quota} allowed"
             )
         for key in new:
+            self._forgotten.pop(key, None)
             self._live[key] = Subscription(*key, now_ns, pushed, rehab)
         for key in keys:
             self._live[key].pushed |= pushed
@@ -91,3 +102,4 @@ class Subscriptions:
     def clear(self) -> None:
         """The gateway restarted."""
         self._live.clear()
+        self._forgotten.clear()

@@ -89,7 +89,7 @@ class TruthBook(_Record, tag="book", frozen=True, kw_only=True):
 
 
 class TruthKept(_Record, tag="kept", frozen=True, kw_only=True):
-    """A push that was made and went to nobody; ``why``: duplicate, login_loss, breaker, backfill."""
+    """A push that was made and went to nobody; ``why``: duplicate, login_loss, breaker, forgotten."""
 
     why: str
     proto_id: int
@@ -113,6 +113,7 @@ class TruthFault(_Record, tag="fault", frozen=True, kw_only=True):
     kind: str
     conn: int | None = None
     symbol: str | None = None
+    sub_type: int | None = None
     n: int | None = None
     until: int | None = None
 

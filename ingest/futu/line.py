@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from bookreel.ingest.config import RecordConfig
 from bookreel.ingest.errors import ConnectFailed, Disconnected, FetchFailed, GatewayUnusable, LineDown
@@ -72,9 +72,14 @@ class PushLine:
         self._tape = tape
         self._clock = tape.clock
         self._rng = rng
-        self._recover = recover
         self._life = LineLife(self.stats, tape)
-        self._subscriber = Subscriber(caller, topics)
+        self._subscriber = Subscriber(caller)
+        self._behind = {topic.text for topic in topics} if recover else set[str]()
+        """Topics of which something may have been missed."""
+        self._of_subscriptions = asyncio.Lock()
+        """Held by who asks about them: an answer must not be older than what is known."""
+        self._listed_wall = 0
+        """When the gateway was last asked, and listed everything that was thought to be subscribed (ns)."""
         self._waiting: deque[str] = deque(maxlen=_LOOKED_MAX)
         self._arrived = asyncio.Event()
         self._due = asyncio.Event()
@@ -144,7 +149,7 @@ class PushLine:
             self.stats.acked.clear()
             await socket.close()
         self._life.lost(down)
-        self._recover = True
+        self._behind.update(topic.text for topic in self._topics)
         return self._life.good
 
     async def _read(self, socket: Socket) -> None:
@@ -154,7 +159,8 @@ class PushLine:
             while True:
                 frame = await receive()
                 wall = clock.wall_ns()
-                store(frame, wall, clock.mono_ns(), stats.name, stats.epoch)
+                if not store(frame, wall, clock.mono_ns(), stats.name, stats.epoch):
+                    stats.shed += 1
                 stats.frames += 1
                 stats.frame_bytes += len(frame)
                 stats.last_frame_wall = wall
@@ -186,54 +192,76 @@ class PushLine:
                 if event.qot_logined:
                     self._due.set()
                 else:
-                    self._lost("the gateway lost its login", None)
+                    self._silent("the gateway lost its login", None)
 
-    def _lost(self, why: str, since: int | None) -> None:
-        """Nothing comes of any stream, although the socket is up; known good until ``since`` (ns), None: until the
-        last message of each.
+    def _silent(self, why: str, since: int | None, lost: Collection[str] | None = None) -> None:
+        """Nothing comes of these topics, whose subscription was ``lost`` (None: of any), although the socket is up;
+        known good until ``since`` (ns), None: until the last message of each.
         """
-        facts = {} if since is None else {"since": since}
-        topics = [topic.text for topic in self._topics]
-        self._tape.event("silence", self.stats.name, self.stats.epoch, topics=topics, detail=why, **facts)
-        self.stats.silences += 1
-        self.stats.acked.clear()
-        self._recover = True
-        _log.warning("no pushes: line=%s epoch=%d reason=%s", self.stats.name, self.stats.epoch, why)
+        stats = self.stats
+        facts: dict[str, Any] = {} if since is None else {"since": since}
+        if lost is not None:
+            # What is under way yet is no sign of life: only a new subscription is.
+            facts["renewed"] = True
+        texts = [topic.text for topic in self._topics if lost is None or topic.text in lost]
+        self._tape.event("silence", stats.name, stats.epoch, topics=texts, detail=why, **facts)
+        stats.silences += 1
+        stats.acked.difference_update(texts)
+        self._behind.update(texts)
+        _log.warning(
+            "no pushes: line=%s epoch=%d topics=%d reason=%s", stats.name, stats.epoch, len(texts), why
+        )
 
     async def _tend(self) -> None:
-        """Subscribe whenever it is due, and ask for what was missed meanwhile."""
-        stats = self.stats
+        """Subscribe what is not whenever it is due, and ask for what was missed meanwhile."""
         delays = self._delays()
-        again: set[str] | None = None
+        again = False
         while True:
             try:
                 async with asyncio.timeout(_REFUSED_AGAIN_S if again else None):
                     await self._due.wait()
-                    again = None
             except TimeoutError:
                 pass
             self._due.clear()
             try:
-                outcome = await self._subscriber.subscribe(self._tape, stats.name, stats.epoch, again)
+                async with self._of_subscriptions:
+                    again = await self._subscribe()
             except (GatewayError, FetchFailed) as error:
                 self._give_up(error)
-                _log.warning("not subscribed: line=%s error=%s", stats.name, error)
+                _log.warning("not subscribed: line=%s error=%s", self.stats.name, error)
                 await self._clock.sleep(next(delays))
                 self._due.set()
                 continue
             delays = self._delays()
-            stats.acked = {topic.text for topic in self._topics} & outcome.subscribed
-            again = set(outcome.refused) or None
-            if self._recover:
-                self._recover = False
-                await self._backfill()
+            await self._backfill()
+
+    async def _subscribe(self) -> bool:
+        """Subscribe what is not; whether some of it has to be asked for again."""
+        stats = self.stats
+        missing = [topic for topic in self._topics if topic.text not in stats.acked]
+        outcome = await self._subscriber.subscribe(missing, self._tape, stats.name, stats.epoch)
+        taken = {topic.text for topic in missing if topic.symbol not in outcome.refused}
+        if unlisted := taken - outcome.subscribed:
+            self._silent("subscribed, and not listed by the gateway", None, unlisted)
+        self._listed(outcome.subscribed, outcome.asked_wall)
+        stats.acked |= taken & outcome.subscribed
+        return bool(outcome.refused or unlisted)
+
+    def _listed(self, texts: Collection[str], asked_wall: int) -> None:
+        """The gateway was asked at ``asked_wall`` (ns) and listed these topics: whoever else uses it can end a
+        subscription of ours, and nothing says so.
+        """
+        if lost := self.stats.acked.difference(texts):
+            self._silent("the gateway lists them no more", self._listed_wall, lost)
+            self._due.set()
+        self._listed_wall = asked_wall
 
     async def _backfill(self) -> None:
         """Ask for the newest trades and bars: those known already make no trades, and a bar replaces itself."""
+        missed = self._behind & self.stats.acked
+        self._behind -= missed
         for topic in self._topics:
-            if topic.text not in self.stats.acked:
-                continue
-            request = _missed(topic)
+            request = _missed(topic) if topic.text in missed else None
             if request is None:
                 continue
             try:
@@ -259,11 +287,22 @@ class PushLine:
                 sent,
             )
             if finding == "lost":
-                self._lost("the gateway's pushes stopped", vigil.since)
+                self._silent("the gateway's pushes stopped", vigil.since)
             elif finding == "back":
                 self._due.set()
             elif finding == "deaf":
                 raise LineDown("half_open", "the gateway pushes, and nothing comes", since=vigil.since)
+            elif vigil.well:
+                await self._compare()
+
+    async def _compare(self) -> None:
+        """Ask what is subscribed."""
+        try:
+            async with self._of_subscriptions:
+                asked_wall = self._clock.wall_ns()
+                self._listed(await self._subscriber.listed(self._tape), asked_wall)
+        except (GatewayError, FetchFailed) as error:
+            self._give_up(error)
 
     async def _asked(self, request: Call) -> object:
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
-from bookreel.ingest.futu.caller import Caller, bisect, is_refusal
+from bookreel.ingest.futu.caller import CONN, Caller, bisect, is_refusal
 from bookreel.ingest.tape import Tape
 from bookreel.venues.errors import BadSymbol
 from bookreel.venues.futu.errors import Refused
@@ -22,37 +22,41 @@ _log = logging.getLogger(__name__)
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a subscription came to: the texts of the topics that the gateway lists now, why each refused symbol was
-    refused, and the quota in units (None where it is not told).
+    """What a subscription came to: the texts of the topics that the gateway listed when it was asked at
+    ``asked_wall`` (ns), why each refused symbol was refused, and the quota in units (None where it is not told).
     """
 
     subscribed: frozenset[str]
+    asked_wall: int
     refused: dict[str, str]
     used: int | None
     remaining: int | None
 
 
 class Subscriber:
-    """Subscribes ``topics``, all with pushes: without being asked to the gateway subscribes and pushes nothing."""
+    """Subscribes with pushes: without being asked to the gateway subscribes and pushes nothing."""
 
-    def __init__(self, caller: Caller, topics: Sequence[Topic]) -> None:
+    def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._topics = topics
 
-    async def subscribe(
-        self, tape: Tape, conn: str, epoch: int, only: Iterable[str] | None = None
-    ) -> Outcome:
-        """Subscribe everything (or ``only`` these symbols) on a line. Raises a ``GatewayError`` that is no refusal of
-        a symbol, and ``FetchFailed``.
+    async def listed(self, tape: Tape) -> frozenset[str]:
+        """The texts of the topics that are subscribed now, by the gateway's own account. Raises as :meth:`subscribe`
+        does.
         """
-        wanted = None if only is None else set(only)
-        before = await self._listed(tape, conn, epoch)
+        return _topics(await self._info(tape, CONN, 1))
+
+    async def subscribe(self, topics: Iterable[Topic], tape: Tape, conn: str, epoch: int) -> Outcome:
+        """Subscribe topics on a line. Raises a ``GatewayError`` that is no refusal of a symbol, and
+        ``FetchFailed``.
+        """
+        before = await self._info(tape, conn, epoch)
         refused: dict[str, str] = {}
-        for feeds, symbols in self._groups(wanted).items():
+        for feeds, symbols in _groups(topics).items():
             for batch in batches(symbols):
                 await self._batch(batch, feeds, refused, tape, conn, epoch)
-        after = await self._listed(tape, conn, epoch)
-        outcome = Outcome(_topics(after), refused, after.total_used_quota, after.remain_quota)
+        asked_wall = tape.clock.wall_ns()
+        after = await self._info(tape, conn, epoch)
+        outcome = Outcome(_topics(after), asked_wall, refused, after.total_used_quota, after.remain_quota)
         facts = {"used_before": before.total_used_quota, "used": outcome.used, "remaining": outcome.remaining}
         tape.event("subscribed", conn, epoch, topics=len(outcome.subscribed), refused=refused, **facts)
         _log.info(
@@ -67,17 +71,6 @@ class Subscriber:
         for symbol, reason in refused.items():
             _log.warning("refused: symbol=%s reason=%s", symbol, reason)
         return outcome
-
-    def _groups(self, wanted: set[str] | None) -> dict[tuple[str, ...], list[str]]:
-        """Symbols by the feeds that they have, so that few requests do for all."""
-        feeds: dict[str, list[str]] = {}
-        for topic in self._topics:
-            if wanted is None or topic.symbol in wanted:
-                feeds.setdefault(topic.symbol, []).append(topic.feed)
-        groups: dict[tuple[str, ...], list[str]] = {}
-        for symbol, names in feeds.items():
-            groups.setdefault(tuple(names), []).append(symbol)
-        return groups
 
     async def _batch(
         self,
@@ -101,10 +94,21 @@ class Subscriber:
             for half in bisect(symbols):
                 await self._batch(half, feeds, refused, tape, conn, epoch)
 
-    async def _listed(self, tape: Tape, conn: str, epoch: int) -> SubscriptionInfo:
+    async def _info(self, tape: Tape, conn: str, epoch: int) -> SubscriptionInfo:
         reply = await self._caller.ask(call("query-subscription"), tape, conn, epoch)
         assert isinstance(reply, SubscriptionInfo), "that is what it answers"
         return reply
+
+
+def _groups(topics: Iterable[Topic]) -> dict[tuple[str, ...], list[str]]:
+    """Symbols by the feeds that they have, so that few requests do for all."""
+    feeds: dict[str, list[str]] = {}
+    for topic in topics:
+        feeds.setdefault(topic.symbol, []).append(topic.feed)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for symbol, names in feeds.items():
+        groups.setdefault(tuple(names), []).append(symbol)
+    return groups
 
 
 def _topics(info: SubscriptionInfo) -> frozenset[str]:

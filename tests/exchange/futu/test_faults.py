@@ -95,6 +95,24 @@ def test_a_lost_login_is_told_and_its_ticks_come_late(desk: Make) -> None:
     assert {t.origin for t in told(one.pushes(client))} == {"live"}
 
 
+def test_a_forgotten_subscription_is_pushed_no_more_until_it_is_begun_again(desk: Make) -> None:
+    one, _ = running(desk, rate=5.0)
+    before = {(s.symbol, s.sub_type) for s in one.gateway.subs.all()}
+    assert one.gateway.inflict("forgotten")
+    [gone] = before - {(s.symbol, s.sub_type) for s in one.gateway.subs.all()}
+    one.run(5)
+    began = one.gateway.now_ns()
+    one.subscribe(["orderbook", "ticker"], first_push=False)
+    one.run(5)
+    truth = one.truth()
+    [fault] = [r for r in truth if isinstance(r, TruthFault)]
+    assert (fault.symbol, fault.sub_type) == gone
+    kept = [r for r in truth if isinstance(r, TruthKept) and r.why == "forgotten"]
+    assert kept and {(r.symbol, r.sub_type) for r in kept} == {gone} and max(r.t for r in kept) <= began
+    pushes = [r.t for r in truth if isinstance(r, TruthPush) and (r.symbol, r.sub_type) == gone]
+    assert max(pushes) > began and not [t for t in pushes if fault.t < t < began]
+
+
 def test_no_more_than_fifty_ticks_come_back(desk: Make) -> None:
     one, client = running(desk, login_s=(10.0, 10.0), rate=60.0)
     one.gateway.inflict("backfill")

@@ -54,7 +54,7 @@ def test_an_archive_that_claims_too_much_is_found_out(
 ) -> None:
     from bookreel.ingest.futu import line
 
-    monkeypatch.setattr(line.PushLine, "_lost", lambda self, why, since: None)
+    monkeypatch.setattr(line.PushLine, "_silent", lambda self, why, since, lost=None: None)
     truth = tmp_path / "truth.nd"
 
     async def hush(server: GatewayServer, recorder: GatewayRecorder) -> None:

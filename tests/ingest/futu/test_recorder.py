@@ -93,6 +93,58 @@ def test_a_gateway_that_gets_no_quotes_is_a_gap(recorded: Recorded, fault: str) 
         assert one(archive, "SELECT max(epoch) FROM gaps") is not None
 
 
+def test_a_subscription_that_somebody_ended_is_a_gap_of_its_stream_alone(recorded: Recorded) -> None:
+    lost: list[str] = []
+
+    async def end(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        [line] = recorder.lines
+        [ticker] = [
+            one for one in server.gateway.subs.all() if one.symbol == "HK.00700" and one.sub_type == 4
+        ]
+        frames = line.stats.frames
+        server.gateway.subs.forget(ticker)
+        await until(lambda: line.stats.silences)
+        await until(lambda: len(line.stats.acked) == 6)
+        assert line.stats.epoch == 1 and line.stats.frames > frames, "the socket stays"
+        lost.append(ticker.symbol)
+        await pushed(recorder)
+
+    with recorded(end) as archive:
+        rows = archive.sql('SELECT symbol, feed, cause, "end" > "start" FROM gaps').fetchall()
+        assert rows == [("HK.00700", "ticker", "silence", True)] and lost
+        backfilled = "SELECT count(DISTINCT topic) FROM frames WHERE kind = 'reply' AND topic LIKE '%/4'"
+        assert one(archive, backfilled) == 1, "what others said was not missed"
+        assert one(archive, "SELECT count(*) - count(DISTINCT (symbol, trade_seq)) FROM trades") == 0
+
+
+def test_what_is_answered_and_not_listed_is_asked_for_again(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bookreel.ingest.futu.line._REFUSED_AGAIN_S", 0.05)
+
+    async def drop(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        subs = server.gateway.subs
+        added = subs.add
+
+        def add(symbols: Any, *rest: Any, **further: Any) -> Any:
+            begun = added(symbols, *rest, **further)
+            subs.forget(begun[0])
+            monkeypatch.setattr(subs, "add", added)
+            return begun
+
+        monkeypatch.setattr(subs, "add", add)
+        await until(lambda: recorder.lines and recorder.lines[0].stats.silences)
+        await until(lambda: len(recorder.lines[0].stats.acked) == 6)
+        await pushed(recorder)
+
+    with recorded(drop) as archive:
+        assert archive.sql("SELECT feed, cause FROM gaps").fetchall() == [("orderbook", "silence")]
+        assert (
+            one(archive, "SELECT count(*) FROM sessions WHERE detail LIKE '%not listed by the gateway%'") == 1
+        )
+
+
 def test_a_push_that_cannot_be_read_is_a_gap_of_its_stream(recorded: Recorded) -> None:
     async def spoil(server: GatewayServer, recorder: GatewayRecorder) -> None:
         await pushed(recorder)
