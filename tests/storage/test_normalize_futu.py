@@ -88,6 +88,33 @@ def test_a_recording_has_trades_once_and_books_as_pushed() -> None:
     assert journal.normalizer.counts["duplicates"] == 3
 
 
+def test_the_columns_that_only_this_venue_fills() -> None:
+    journal = Journal()
+    journal.asked(subscribe(["HK.00700"], ["orderbook", "ticker", "kline.1min"], rehab_types=[0]))
+    sides = {
+        "order_book_bid_list": [{"price": 2.0, "volume": 5, "oreder_count": 7}],
+        "order_book_ask_list": [
+            {"price": 2.5, "volume": 5, "oreder_count": 1},
+            {"price": 3.0, "volume": 6, "oreder_count": 0},
+        ],
+    }
+    journal.pushed(3013, "UpdateOrderBook", **sides)
+    marks = {"type": 7, "type_sign": 80, "push_data_type": 3, "recv_time": START / 1e9}
+    journal.pushed(3011, "UpdateTicker", ticker_list=[tick(1) | marks, tick(2)])
+    bar = {"time": "2026-01-02 09:31:00", "is_blank": False, "close_price": 1.5, "last_close_price": 1.25}
+    journal.pushed(3007, "UpdateKL", rehab_type=0, kl_type=1, kl_list=[bar])
+    rows = journal.rows()
+    [book] = rows["book_snapshots"].select(["bid_orders", "ask_orders"]).to_pylist()
+    assert book == {"bid_orders": [7], "ask_orders": [1, 0]}
+    [first, second] = rows["trades"].select(["turnover", "kind", "sign", "origin"]).to_pylist()
+    assert first == {"turnover": 4.5, "kind": 7, "sign": 80, "origin": "cache"}
+    assert second == {"turnover": 4.5, "kind": None, "sign": None, "origin": None}
+    received = rows["trades"]["ts_gateway"].cast(pa.int64()).to_pylist()
+    assert received == [START, None], "no time is null, never 1970"
+    [stored] = rows["klines"].select(["rehab", "last_close"]).to_pylist()
+    assert stored == {"rehab": "none", "last_close": 1.25}
+
+
 def test_a_book_that_is_crossed_in_an_auction_is_a_row() -> None:
     journal = Journal()
     journal.asked(subscribe(["HK.00700"], ["orderbook"]))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import random
 from typing import Any
 
+import pytest
+
 from bookreel import venues
 from bookreel.ingest.config import load_config
+from bookreel.ingest.errors import Disconnected, LineDown
 from bookreel.ingest.futu.caller import Caller
 from bookreel.ingest.futu.line import PushLine
 from bookreel.ingest.network import AioNetwork
@@ -54,3 +58,34 @@ def test_other_news_means_nothing() -> None:
     line._noticed(news(type=1, event={"event_type": 7, "desc": "logged in elsewhere"}))
     line._noticed('{"proto_id":1003,"body_b64":"!"}')
     assert not journal.events() and not line._due.is_set() and line.stats.decode_errors == 1
+
+
+def test_a_topic_that_is_no_longer_listed_is_a_hole_from_the_look_before_until_it_is_subscribed() -> None:
+    line, journal = make()
+    line.stats.acked = {"1_00700/2", "1_00700/4"}
+    line._listed({"1_00700/2", "1_00700/4", "11_AAPL/4"}, 70)
+    assert not journal.events() and not line._due.is_set()
+    line._listed({"1_00700/2"}, 80)
+    [event] = journal.events("silence")
+    assert (event["topics"], event["since"], event["renewed"]) == (["1_00700/4"], 70, True)
+    assert line.stats.acked == {"1_00700/2"} and line._due.is_set()
+    line._listed({"1_00700/2"}, 90)
+    assert len(journal.events()) == 1, "it is known"
+
+
+def test_pushes_that_are_shed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, journal = make()
+    frames = ["first", "second", "third"]
+    positions = iter([1, 0, 3])
+    monkeypatch.setattr(journal, "append", lambda *record: next(positions))
+    line._tape = Tape(journal, line._clock)
+
+    class Pushes:
+        async def receive(self) -> str:
+            if not frames:
+                raise Disconnected(1000, "over")
+            return frames.pop(0)
+
+    with pytest.raises(LineDown):
+        asyncio.run(line._read(Pushes()))
+    assert (line.stats.frames, line.stats.shed) == (3, 1)
