@@ -53,7 +53,7 @@ class Line:
 
     def say(self) -> None:
         """Send everything that may be sent a second from now."""
-        while self.dialogue.outgoing(time.monotonic_ns() + 1_000_000_000) is not None:
+        while self.dialogue.requests.outgoing(time.monotonic_ns() + 1_000_000_000) is not None:
             continue
 
 

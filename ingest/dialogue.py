@@ -1,9 +1,9 @@
 """What one connection says and hears, without the connection: frames in, frames out, times passed in.
 
-The session calls :meth:`Dialogue.receive` with each frame, sends what :meth:`Dialogue.outgoing` gives, and
-calls :meth:`Dialogue.check` as :meth:`Dialogue.next_check` says; :class:`LineDown` ends the connection. Every frame
-is journaled before anything interprets it, and a frame that was shed is not interpreted, so that the live books
-are what the archive's will be.
+The session calls :meth:`Dialogue.receive` with each frame, sends what :attr:`Dialogue.requests` give, and calls
+:meth:`Dialogue.check` as :meth:`Dialogue.next_check` says; :class:`LineDown` ends the connection. Every frame is
+journaled before anything interprets it, and a frame that was shed is not interpreted, so that the live books are
+what the archive's will be.
 
 Where frames come faster than they can be read, they wait in :attr:`Dialogue.backlog`, journaled already. A ping
 never waits there: it is looked for first, and its answer goes out ahead of all else.
@@ -26,13 +26,13 @@ from bookreel.ingest.errors import LineDown
 from bookreel.ingest.frames import HEARTBEAT_BYTES, FrameReader
 from bookreel.ingest.health import SOONEST_NS
 from bookreel.ingest.inquiry import Inquiry
-from bookreel.ingest.pacing import IN_FLIGHT, Outgoing, Pacer, Purpose
+from bookreel.ingest.pacing import Outgoing
+from bookreel.ingest.requests import Requests
 from bookreel.ingest.stats import LineStats
 from bookreel.ingest.tape import Tape
 from bookreel.ingest.watch import Finding, HealthSettings, Pace
 from bookreel.ingest.witness import Witnesses
 from bookreel.storage.errors import StorageError
-from bookreel.storage.lines import REQUESTS_MAX
 from bookreel.storage.shedding import Victim
 from bookreel.venues.errors import VenueError
 from bookreel.venues.message import (
@@ -43,27 +43,14 @@ from bookreel.venues.message import (
     Message,
     Refusal,
     Reply,
-    RequestId,
     Topic,
 )
 
 __all__ = ["Dialogue"]
 
 _APPLIED: Final = Outcome.APPLIED
-_MS: Final = 1_000_000
-_S: Final = 1_000_000_000
 _UNTIMED: Final = 63
 """Of positions that have none of these bits, one in 64, it is measured how long the book took."""
-_BUSY_PAUSE_NS: Final = 2 * _S
-_BACKFILL_TRIES: Final = 4
-_FIRST_DELTA_NS: Final = 150 * _MS
-"""A book just subscribed waits so long for a delta before it is asked for: an image that is older than the first
-delta is useless.
-"""
-_PINGS_MAX: Final = 64
-"""So many are remembered, where the venue does not answer them."""
-_FIRST_AUDIT_NS: Final = 5 * _S
-"""An archive that goes on may know newer numbers than the first snapshot has, and then needs a second one."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +80,6 @@ class Dialogue:
         self._venue = venue
         self._tape = tape
         self._received = tape.received
-        self._rng = rng
-        self._wake = wake
         self._recover = recover
         self._conn = stats.name
         self._epoch = stats.epoch
@@ -102,13 +87,6 @@ class Dialogue:
         self.opened_at = now
         self.last_wall = tape.clock.wall_ns()
         """Receive time (ns UTC) of the last frame."""
-        self._pacer = Pacer(
-            f"{self._conn}.{self._epoch}",
-            req_interval_ns=max(config.req_interval_ms * _MS, venue.min_req_interval_ns),
-            sub_interval_ns=config.sub_interval_ms * _MS,
-            timeout_ns=config.req_timeout_ms * _MS,
-            rng=rng,
-        )
         self._reader = FrameReader(venue)
         self._read = self._reader.read
         self._inquiry = Inquiry(
@@ -124,39 +102,36 @@ class Dialogue:
         )
         self._spoke = self._inquiry.spoke
         self.health = self._inquiry.health
+        self.requests = Requests(
+            books,
+            stats,
+            self.health,
+            config=config,
+            venue=venue,
+            tape=tape,
+            rng=rng,
+            wake=wake,
+            recover=recover,
+        )
         self.backlog: deque[tuple[bytes | str, int, int, int, Victim | None]] = deque()
         """Frames that are journaled and not looked at: frame, position, wall and monotonic receive time (ns), and of
         one that was shed what that cost.
         """
-        # What was asked, by request id, oldest forgotten first.
-        self._issued: dict[RequestId, str] = {}
-        self._last_pulled: Outgoing | None = None
         self._unreadable = 0
-        self._unaskable: set[str] = set()
         self._renewed: set[str] = set()
-        self._ping_due = True
-        # Pings that were not answered yet, oldest first: value to when it was sent.
-        self._pings: dict[int, int] = {}
-        interval = config.audit_interval_s * _S
-        earliest = _FIRST_AUDIT_NS if recover else 0
-        latest = 2 * _FIRST_AUDIT_NS if recover else interval
-        # When the next one of each book is due, monotonic ns.
-        self._audits = {text: now + int(rng.uniform(earliest, latest)) for text in books} if interval else {}
 
     def open(self) -> None:
         """Subscribe to everything that was not refused for good."""
         for text, topic in self._topics.items():
             if text not in self._stats.refused:
-                self._subscribe(topic)
+                self.requests.subscribe(topic)
 
     def reconsider(self) -> None:
         """Reference data is new: what was refused for good may be asked for again."""
         again = [self._topics[text] for text in self._stats.refused if text in self._topics]
         self._stats.refused.clear()
         for topic in again:
-            self._subscribe(topic)
-
-    # In
+            self.requests.subscribe(topic)
 
     def receive(self, frame: bytes | str, wall: int, mono: int, *, later: bool = False) -> bytes | None:
         """Take a frame received at ``wall`` and ``mono`` (ns). Returns what must be answered before all else.
@@ -231,9 +206,9 @@ class Dialogue:
         if isinstance(message, Heartbeat):
             if message.kind == "pong":
                 self._stats.pongs = self.health.pongs = True
-                sent_at = self._pings.pop(message.value, None)
-                if sent_at is not None:
-                    self.health.round_trip.learn(mono - sent_at)
+                took_ns = self.requests.pong(message.value, mono)
+                if took_ns is not None:
+                    self.health.round_trip.learn(took_ns)
         elif isinstance(message, Ack):
             self._acked(message, wall, mono)
         elif isinstance(message, Reply):
@@ -279,12 +254,11 @@ class Dialogue:
                 last_seq=gap.last_seq,
                 next_seq=gap.next_seq,
             )
-        self._pursue(book, mono)
+        self.requests.pursue(book, mono)
 
     def _acked(self, ack: Ack, wall: int, mono: int) -> None:
         topic = ack.topic
-        self._pacer.answered(ack.request_id)
-        asked = self._issued.pop(ack.request_id, None)
+        asked = self.requests.answered(ack.request_id)
         if topic.text not in self._topics:
             return
         book = self._books.get(topic.text)
@@ -306,16 +280,15 @@ class Dialogue:
         self._inquiry.acked(topic, mono, wall, began)
         if book is not None:
             book.acked(self._conn, mono)
-            self._pursue(book, mono)
+            self.requests.pursue(book, mono)
         elif first and (self._recover or renewed):
-            self._backfill(topic)
+            self.requests.backfill(topic)
 
     def _replied(self, reply: Reply, pos: int, wall: int, mono: int) -> None:
         name = reply.topic.text
-        self._pacer.answered(reply.request_id)
         # A late answer, or a second one, is judged by its numbers; one to another question is not this topic's.
         # The archive is made by the same rule.
-        if self._issued.pop(reply.request_id, name) != name:
+        if self.requests.answered(reply.request_id) not in (None, name):
             self._stats.foreign += 1
             return
         self._act(self._inquiry.replied(reply, wall, mono), mono)
@@ -331,15 +304,12 @@ class Dialogue:
             self.health.told(name, mono)
         if outcome is Outcome.REFUSED:
             _log.info("snapshot refused: line=%s topic=%s why=%s", self._conn, name, book.sync.refusal)
-        self._pursue(book, mono)
+        self.requests.pursue(book, mono)
 
     def _refused(self, refusal: Refusal, mono: int) -> None:
         reason = refusal.reason
         self._stats.refusals[reason] += 1
-        if reason == "busy":
-            self._pacer.complaint(mono + _BUSY_PAUSE_NS)
-        asked = self._pacer.answered(refusal.request_id)
-        self._issued.pop(refusal.request_id, None)
+        asked = self.requests.refused(refusal, mono)
         if asked is None:
             _log.warning(
                 "refusal of nothing known: line=%s code=%s text=%s", self._conn, refusal.code, refusal.text
@@ -363,10 +333,7 @@ class Dialogue:
         if reason == "permanent":
             self._refused_for_good(asked)
         else:
-            base = {"busy": _BUSY_PAUSE_NS, "not_open": 30 * _S}.get(reason, _S)
-            if asked.purpose not in _ONCE and asked.verb != "unsub":
-                self._pacer.retry(asked, mono, base_ns=base, cap_ns=max(60 * _S, 20 * base))
-        self._wake()
+            self.requests.retry(asked, reason, mono)
 
     def _refused_for_good(self, asked: Outgoing) -> None:
         name = asked.topic.text
@@ -374,9 +341,7 @@ class Dialogue:
             self._stats.refused.add(name)
             self._stats.acked.discard(name)
             self._inquiry.ended(name)
-            self._pacer.drop(asked.topic)
-        elif asked.verb == "req":
-            self._unaskable.add(name)
+        self.requests.refused_for_good(asked)
 
     def _undecodable(self, frame: bytes | str, wall: int, mono: int, error: VenueError | None) -> None:
         stats = self._stats
@@ -408,98 +373,14 @@ class Dialogue:
             # The stream lives: nothing is to be asked about it.
             self.health.data(name, mono, wall, frame if isinstance(frame, bytes) else frame.encode())
 
-    # Out
-
-    def outgoing(self, now: int) -> bytes | None:
-        """What is to be sent now, already journaled; None: nothing, see :meth:`wait`."""
-        if self._ping_due:
-            self._ping_due = False
-            value = self._tape.clock.wall_ns() // _MS
-            self._pings[value] = now
-            if len(self._pings) > _PINGS_MAX:
-                del self._pings[next(iter(self._pings))]
-            return self._sent(self._venue.ping(value))
-        while (out := self._pacer.pull(now)) is not None:
-            topic = out.topic
-            book = self._books.get(topic.text)
-            asked = self.health.asked(topic.text)
-            if out.purpose in _FOR_BOOKS:
-                if book is not None and book.asking():
-                    self._hedge(out, now)
-                elif not asked:
-                    self._pacer.withdraw(out, now)
-                    continue
-            if asked:
-                self._pacer.hasten(topic, now + self.health.answer_ns)
-            make = {"sub": self._venue.sub, "unsub": self._venue.unsub, "req": self._venue.req}[out.verb]
-            self._stats.sent[out.verb] += 1
-            self._last_pulled = out
-            self._issued[out.request_id] = topic.text
-            if len(self._issued) > REQUESTS_MAX:
-                del self._issued[next(iter(self._issued))]
-            return self._sent(make(topic, out.request_id))
-        return None
-
-    def left(self, now: int) -> None:
-        """What :meth:`outgoing` gave last has left."""
-        if self._last_pulled is not None:
-            self._pacer.left(self._last_pulled, now)
-            self._last_pulled = None
-
-    def answer(self, text: bytes) -> bytes:
-        """What :meth:`receive` returned, journaled: to be sent at once."""
-        return self._sent(text)
-
-    def wait(self, now: int) -> int | None:
-        """Ns until :meth:`outgoing` may have something; None: not before ``wake`` is called."""
-        return self._pacer.wait(now)
-
-    @property
-    def pending(self) -> int:
-        """Requests queued or not answered yet."""
-        return self._pacer.queued + self._pacer.pending
-
-    def _sent(self, text: bytes) -> bytes:
-        self._tape.sent(text, self._conn, self._epoch)
-        self._stats.sent_bytes += len(text)
-        return text
-
-    def _put(self, verb: str, topic: Topic, purpose: Purpose, due: int | None = None) -> bool:
-        assert verb in ("sub", "unsub", "req"), "these are what a client sends"
-        due = self._tape.clock.mono_ns() if due is None else due
-        put = self._pacer.put(Outgoing(verb, topic, purpose, due))  # type: ignore[arg-type]
-        self._wake()
-        return put
-
-    def _subscribe(self, topic: Topic) -> None:
-        self._put("sub", topic, Purpose.STREAM)
-
-    def _pursue(self, book: LiveBook, mono: int) -> None:
-        """Ask for a snapshot if the book wants one and none is on its way."""
-        if book.sync.wants_snapshot:
-            pause = book.pause_ns
-            if not pause and not book.sync.buffer:
-                pause = _FIRST_DELTA_NS
-            self._put("req", book.topic, Purpose.SNAPSHOT, mono + pause)
-
-    def _hedge(self, out: Outgoing, now: int) -> None:
-        """The answer may be late, lost or too old: ask once more where there is room, long before it is overdue."""
-        hedge = self._config.snapshot_hedge_ms * _MS
-        under_way = self._pacer.under_way("req", out.topic)
-        if hedge and under_way < IN_FLIGHT and not out.tries:
-            self._put("req", out.topic, Purpose.HEDGE, now + hedge)
-
-    # Watching
-
     def check(self, now: int) -> None:
         """Look after unanswered requests, audits and silent streams. Raises :class:`LineDown`."""
         backlog = bool(self.backlog)
         if not backlog:
-            for out in self._pacer.expired(now):
-                self._expired(out, now)
+            for topic in self.requests.overdue(now):
+                self._renew(topic, Finding("dead", topic.text, self.last_wall, why="no snapshot"), now)
             self._unattended(now)
-        if self._audits:
-            self._audit(now)
+        self.requests.audit(now)
         for finding in self._inquiry.check(now, backlog=backlog):
             self._act(finding, now)
         self._tell_quiet(now)
@@ -507,7 +388,7 @@ class Dialogue:
     def next_check(self, now: int) -> int:
         """Ns until :meth:`check` should be called."""
         wait = self.health.next_check(now)
-        deadline = self._pacer.deadline
+        deadline = self.requests.deadline
         return wait if deadline is None else max(SOONEST_NS, min(wait, deadline - now))
 
     def _tell_quiet(self, now: int, *, all_of_them: bool = False) -> None:
@@ -515,80 +396,32 @@ class Dialogue:
         if found is not None:
             self._note("quiet", topics=found[0], until=found[1])
 
-    def _expired(self, out: Outgoing, now: int) -> None:
-        self._stats.timeouts += 1
-        name = out.topic.text
-        _log.warning(
-            "no answer: line=%s epoch=%d verb=%s topic=%s tries=%d",
-            self._conn,
-            self._epoch,
-            out.verb,
-            name,
-            out.tries,
-        )
-        if out.purpose in _FOR_BOOKS:
-            book = self._books.get(name)
-            # One of several requests that are under way is no reason for another.
-            wanted = book is not None and not book.sync.valid and not self._pacer.under_way("req", out.topic)
-            silent_ns = self.health.silent_ns(name, now)
-            if wanted and out.tries and silent_ns >= self._config.req_timeout_ms * _MS:
-                # Neither data nor answers, while the line lives: who asks for ever may never be heard.
-                self._renew(out.topic, Finding("dead", name, self.last_wall, why="no snapshot"), now)
-                return
-            if wanted and out.purpose is Purpose.HEDGE:
-                out.purpose = Purpose.SNAPSHOT
-                out.tries += 1
-        elif out.purpose is Purpose.BACKFILL:
-            wanted = out.tries < _BACKFILL_TRIES
-        else:
-            # An end that is asked for again would end the subscription that follows it.
-            wanted = out.purpose not in _ONCE and out.verb != "unsub"
-        if wanted:
-            self._pacer.retry(out, now, base_ns=_S // 2, cap_ns=60 * _S)
-
     def _unattended(self, now: int) -> None:
         """Whoever waits for an answer has a request under way, whatever that was sent for; else it was not answered.
         This is looked for in one place, for a request may end in many ways.
         """
-        expected = self._pacer.expected(now)
+        expected = self.requests.expected(now)
         for name, book in self._books.items():
             if book.sync.state is State.AWAITING_SNAPSHOT and name not in expected:
                 book.unanswered()
-                self._pursue(book, now)
+                self.requests.pursue(book, now)
         for name in self.health.questioned():
             if name not in expected:
                 self._act(self._inquiry.unanswered(name, now), now)
-
-    def _audit(self, now: int) -> None:
-        interval = self._config.audit_interval_s * _S
-        for name, due in self._audits.items():
-            if now >= due:
-                self._audits[name] = now + interval
-                book = self._books[name]
-                if book.sync.valid and name not in self._unaskable:
-                    self._put("req", book.topic, Purpose.AUDIT)
 
     def _act(self, finding: Finding | None, now: int) -> None:
         if finding is None:
             return
         name = finding.topic
         if finding.kind == "ask":
-            topic = self._topics[name]
-            askable = self._venue.req_supported(topic) and name not in self._unaskable
-            # The venue takes subscriptions more readily than requests; a book's says nothing.
-            self._put(
-                "req" if askable and (finding.again or name in self._books) else "sub", topic, Purpose.ASK
-            )
-            self._pacer.hasten(topic, now + self.health.answer_ns)
-            self._ping_due |= self.health.doubts(now)
+            self.requests.ask(self._topics[name], now, again=finding.again)
         elif finding.kind == "dead":
             self._renew(self._topics[name], finding, now)
         elif finding.kind == "hole":
             self._silent(name, finding.since, finding.why)
-            self._backfill(self._topics[name])
+            self.requests.backfill(self._topics[name])
         elif finding.kind == "ping":
-            self._ping_due = True
-            self._wake()
+            self.requests.ping()
         elif finding.kind == "silence":
             detail = f"heartbeats only; {name}: {finding.why}"
             raise LineDown("silence", detail, since=finding.since)
@@ -607,20 +440,12 @@ class Dialogue:
             book.lost("silence", since, now)
         self._silent(topic.text, since, finding.why, renewed=True)
         self._renewed.add(topic.text)
-        self._issued = {key: name for key, name in self._issued.items() if name != topic.text}
-        self._pacer.drop(topic)
-        self._put("unsub", topic, Purpose.STREAM)
-        self._subscribe(topic)
+        self.requests.renew(topic)
 
     def _silent(self, name: str, since: int, why: str, *, renewed: bool = False) -> None:
         self._stats.silences += 1
         self._tell_quiet(self._tape.clock.mono_ns(), all_of_them=True)
         self._note("silence", topics=[name], since=since, why=why, renewed=renewed)
-
-    def _backfill(self, topic: Topic) -> None:
-        """Ask for what may have been missed, where ids let what is known already be dropped."""
-        if self._config.backfill_trades and topic.coverage == "id-only" and self._venue.req_supported(topic):
-            self._put("req", topic, Purpose.BACKFILL)
 
     def _note(self, event: str, **facts: object) -> None:
         self._tape.event(event, self._conn, self._epoch, **facts)
@@ -629,10 +454,6 @@ class Dialogue:
             _LEVELS.get(event, logging.INFO), "%s: line=%s epoch=%d %s", event, self._conn, self._epoch, told
         )
 
-
-_FOR_BOOKS: Final = (Purpose.SNAPSHOT, Purpose.HEDGE)
-_ONCE: Final = (Purpose.ASK, Purpose.AUDIT)
-"""Not asked again by themselves: somebody else decides."""
 
 _LEVELS: Final = {
     "silence": logging.WARNING,

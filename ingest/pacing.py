@@ -100,13 +100,6 @@ class Pacer:
         """Sent and not answered yet."""
         return len(self._pending)
 
-    def has(self, verb: Verb, topic: Topic) -> bool:
-        """Whether this is queued or under way."""
-        lane = self._reqs if verb == "req" else self._subs
-        return any(
-            held.verb == verb and held.topic.text == topic.text for held in (*lane, *self._pending.values())
-        )
-
     def put(self, outgoing: Outgoing) -> bool:
         """Queue; False where the same is queued or under way already. A queued one takes over the more urgent purpose
         and the earlier instant.
@@ -141,13 +134,9 @@ class Pacer:
         for request_id in [key for key, held in self._pending.items() if held.topic.text == text]:
             del self._pending[request_id]
 
-    def hold(self, until: int) -> None:
-        """No request before ``until``: the venue complained of too many."""
-        self._free_at["req"] = max(self._free_at["req"], until)
-
     def complaint(self, until: int) -> None:
         """The venue complained of too many requests: none before ``until``, and a longer distance from then on."""
-        self.hold(until)
+        self._free_at["req"] = max(self._free_at["req"], until)
         self._interval["req"] = min(self._interval["req"] + _SLOWER_NS, _SLOWEST_NS)
 
     def left(self, outgoing: Outgoing, now: int) -> None:

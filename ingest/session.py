@@ -119,7 +119,7 @@ class Session:
     @property
     def pending(self) -> int:
         """Requests queued or not answered yet."""
-        return self._dialogue.pending if self._dialogue is not None else 0
+        return self._dialogue.requests.pending if self._dialogue is not None else 0
 
     @property
     def health(self) -> LineHealth | None:
@@ -195,7 +195,7 @@ class Session:
                 pong = take(frame, wall_ns(), mono_ns(), later=done > _WORK_TURN)
                 if pong is not None:
                     self.stats.pings += 1
-                    await socket.send(dialogue.answer(pong))
+                    await socket.send(dialogue.requests.sent(pong))
                 if done >= _READ_TURN:
                     self.stats.turns += 1
                     await work.give_way()
@@ -207,15 +207,15 @@ class Session:
         wake = self._wake
         while True:
             wake.clear()
-            text = dialogue.outgoing(self._clock.mono_ns())
+            text = dialogue.requests.outgoing(self._clock.mono_ns())
             if text is not None:
                 try:
                     await socket.send(text)
                 except Disconnected as error:
                     raise LineDown("disconnect", str(error)) from error
-                dialogue.left(self._clock.mono_ns())
+                dialogue.requests.left(self._clock.mono_ns())
                 continue
-            wait = dialogue.wait(self._clock.mono_ns())
+            wait = dialogue.requests.wait(self._clock.mono_ns())
             if wait is None:
                 await wake.wait()
                 continue

@@ -159,7 +159,7 @@ class Life:
         clock.now += 1000
         pong = self.dialogue.receive(frame, clock.now, clock.mono_ns())
         if pong is not None:
-            self.dialogue.answer(pong)
+            self.dialogue.requests.sent(pong)
 
     def step(self, topics: list[str]) -> None:
         """5 ms: frames come, answers come, the pumps turn."""
@@ -167,7 +167,7 @@ class Life:
         clock.now += STEP_MS * MS
         for topic in topics:
             self.hear(world.push(topic))
-        while (text := self.dialogue.outgoing(clock.mono_ns())) is not None:
+        while (text := self.dialogue.requests.outgoing(clock.mono_ns())) is not None:
             answer = world.answer(text)
             if answer is not None:
                 self.hear(answer)

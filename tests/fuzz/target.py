@@ -236,7 +236,7 @@ class Target:
         for topic, oracle, sync in self._followed:
             self.live[topic] = sync.last_seq if oracle.after(frame) else None
         if pong is not None:
-            self.dialogue.answer(pong)
+            self.dialogue.requests.sent(pong)
         if down is not None:
             self._disconnected(down)
         if self._complaints.found:
@@ -256,7 +256,7 @@ class Target:
             self.dialogue.check(clock.mono)
         except LineDown as error:
             self._disconnected(error)
-        while (text := self.dialogue.outgoing(clock.mono)) is not None:
+        while (text := self.dialogue.requests.outgoing(clock.mono)) is not None:
             self.peer.hear(text)
         self.feed()
 

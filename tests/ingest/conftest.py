@@ -127,7 +127,7 @@ class Talk:
     def say(self) -> list[dict[str, Any]]:
         """All that may be sent now."""
         found = []
-        while (text := self.dialogue.outgoing(self.clock.mono_ns())) is not None:
+        while (text := self.dialogue.requests.outgoing(self.clock.mono_ns())) is not None:
             found.append(json.loads(text))
         return found
 

@@ -80,7 +80,7 @@ def test_the_same_is_not_queued_twice_but_may_become_more_urgent() -> None:
     assert out is not None
     assert out.purpose is Purpose.SNAPSHOT
     assert not pacer.put(Outgoing("req", TOPICS[0], Purpose.AUDIT, T0)), "it is under way"
-    assert pacer.has("req", TOPICS[0])
+    assert pacer.under_way("req", TOPICS[0])
 
 
 def test_a_snapshot_may_be_asked_for_again_before_it_is_answered_but_not_for_ever() -> None:
@@ -214,7 +214,7 @@ def test_a_complaint_of_too_many_requests_holds_them_all() -> None:
     pacer = make()
     pacer.put(Outgoing("req", TOPICS[0], Purpose.SNAPSHOT, T0))
     pacer.put(Outgoing("sub", TOPICS[0], Purpose.STREAM, T0))
-    pacer.hold(T0 + 2 * S)
+    pacer.complaint(T0 + 2 * S)
     sent = drain(pacer, T0, T0 + 9 * S)
     assert [(at, out.verb) for at, out in sent] == [(T0, "sub"), (T0 + 2 * S, "req")]
 
