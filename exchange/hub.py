@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from bookreel.exchange.client import Chain, Client, Stream
 from bookreel.exchange.feeds import Feed, Frame, Topic
@@ -12,6 +14,10 @@ from bookreel.exchange.source import Source
 from bookreel.exchange.truth import TruthWriter
 
 __all__ = ["Channel", "Hub"]
+
+_AWAY_NS: Final = 10_000_000_000
+"""Without a pace, so long is waited for those to be back whose connections ended: else they would miss what is
+pushed meanwhile, which may be all the rest."""
 
 
 class Channel:
@@ -41,6 +47,9 @@ class Hub:
         self._truth = truth
         self._saboteur = saboteur
         self._channels: dict[str, Channel] = {}
+        self._missing: Counter[str] = Counter()
+        """Topics of connections that the source ended, until somebody subscribes to them again."""
+        self._missing_ns = 0
 
     def subscribe(self, client: Client, topic: Topic, now_ns: int) -> Frame | None:
         """Begin (or go on with) a stream; the frame to send after the ack, if any. The source must offer the
@@ -56,6 +65,7 @@ class Hub:
             chain = None if seq is None else Chain(seq)
             stream = client.streams[topic.text] = Stream(client, channel, chain)
             channel.streams.append(stream)
+            self._missing -= Counter((topic.text,))
         self._truth.line("sub", client.number, client.path, topic.text)
         return channel.feed.cached(self.source.venue_ns() // 1_000_000)
 
@@ -87,15 +97,29 @@ class Hub:
 
     def tick(self, now_ns: int) -> None:
         """Everything up to ``now_ns``."""
-        for topic, frame in self.source.advance(now_ns):
-            channel = self._channels[topic]
-            if frame is not None:
-                self._push(channel, frame, now_ns)
-                continue
-            for client in [stream.client for stream in channel.streams]:
-                self.leave(client)
-                self.leaving.add(client)
+        if not self._awaits(now_ns):
+            for topic, frame in self.source.advance(now_ns):
+                channel = self._channels[topic]
+                if frame is None:
+                    self._end(channel, now_ns)
+                else:
+                    self._push(channel, frame, now_ns)
         self._truth.flush(now_ns)
+
+    def _awaits(self, now_ns: int) -> bool:
+        """Whether somebody is away who is waited for."""
+        if self._missing and now_ns - self._missing_ns >= _AWAY_NS:
+            self._missing.clear()
+        return bool(self._missing)
+
+    def _end(self, channel: Channel, now_ns: int) -> None:
+        """End the connections that carry a topic."""
+        for client in [stream.client for stream in channel.streams]:
+            if self.source.patient:
+                self._missing.update(client.streams.keys())
+                self._missing_ns = now_ns
+            self.leave(client)
+            self.leaving.add(client)
 
     def _push(self, channel: Channel, frame: Frame, now_ns: int) -> None:
         self.frames += 1

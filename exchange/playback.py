@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -35,8 +35,8 @@ _SPOKEN: Final = "huobi"
 _TURN: Final = 1_000
 """Records that are taken in one turn: others of the event loop's want theirs."""
 _PATIENCE_S: Final = 2.0
-"""Without a pace, so long is waited for the question of who was told of a hole: later it would be answered with a
-book beyond what was pushed meanwhile."""
+"""Without a pace, so long is waited for the question of who subscribed to a book, or was told of a hole in it: later
+it would be answered with a book beyond what was pushed meanwhile."""
 _NO_SERVICE: Final = "The coin pair does not currently offer subscription services."
 _DAY: Final = ("open", "high", "low", "close", "amount", "vol", "count")
 _GAPS: Final = "SELECT symbol, feed, epoch_ns(start) FROM gaps WHERE start IS NOT NULL ORDER BY start"
@@ -60,7 +60,8 @@ class Playback:
         self._feeds: dict[str, RecordedFeed] = {}
         self._open: dict[str, RecordedFeed] = {}
         self._opened_ns = 0
-        self._awaited: tuple[RecordedBook, int] | None = None
+        self._awaited: dict[RecordedBook, int] = {}
+        """Books that a client is about to ask for, and since when (ns)."""
         self._at = 0
         self.ended = False
         self.behind = False
@@ -144,6 +145,9 @@ class Playback:
     def open(self, topic: Topic, now_ns: int) -> RecordedFeed:
         self._opened_ns = now_ns
         feed = self._open[topic.text] = self._feeds[topic.text]
+        if not self._clock.paced and isinstance(feed, RecordedBook) and feed.book() is not None:
+            feed.awaited = True
+            self._awaited[feed] = now_ns
         return feed
 
     def close(self, topic: Topic) -> None:
@@ -179,7 +183,9 @@ class Playback:
             if self._clock.paced and record.ts > limit:
                 yield from self._break_off(limit)
                 return
-            yield from self._break_off(record.ts)
+            ended = yield from self._break_off(record.ts)
+            if ended and not self._clock.paced:
+                return
             self._at += 1
             self.taken += 1
             self._clock.reach(record.ts)
@@ -188,19 +194,17 @@ class Playback:
                 yield record.topic, frame
             feed = self._open.get(record.topic)
             if not self._clock.paced and isinstance(feed, RecordedBook) and feed.awaited:
-                self._awaited = feed, now_ns
+                self._awaited[feed] = now_ns
                 return
         self.behind = True
 
     def _awaits(self, now_ns: int) -> bool:
         """Whether a client is about to ask for a book."""
-        if self._awaited is None:
-            return False
-        feed, since_ns = self._awaited
-        if feed.awaited and feed.topic.text in self._open and now_ns - since_ns < _PATIENCE_S * _SECOND:
-            return True
-        feed.awaited = False
-        self._awaited = None
+        for feed, since_ns in tuple(self._awaited.items()):
+            if feed.awaited and feed.topic.text in self._open and now_ns - since_ns < _PATIENCE_S * _SECOND:
+                return True
+            feed.awaited = False
+            del self._awaited[feed]
         return False
 
     def _begin(self, now_ns: int) -> bool:
@@ -221,12 +225,15 @@ class Playback:
         self.ended = self.ended or page is None
         return not self.ended
 
-    def _break_off(self, until: int) -> Iterator[tuple[str, None]]:
-        """The topics whose holes begin before ``until`` (ns)."""
+    def _break_off(self, until: int) -> Generator[tuple[str, None], None, bool]:
+        """The topics whose holes begin before ``until`` (ns), those that are open; whether there were any."""
+        found = False
         while self._holes and self._holes[-1][0] < until:
             topic = self._holes.pop()[1]
             if topic in self._open:
+                found = True
                 yield topic, None
+        return found
 
     def _take(self, record: Record) -> Frame | None:
         """Note what was received; the frame to push, if it was one."""

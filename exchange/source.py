@@ -99,7 +99,9 @@ class Source(Protocol):
         ...
 
     def advance(self, now_ns: int) -> Iterator[tuple[str, Frame | None]]:
-        """The frames of open topics up to ``now_ns``, in order; None: the connections that carry the topic end."""
+        """The frames of open topics up to ``now_ns``, in order; None: the connections that carry the topic end. A
+        patient source gives nothing after that: who was cut off is waited for.
+        """
         ...
 
     def reference(self) -> Iterable[str]:

@@ -99,6 +99,41 @@ def test_a_hole_ends_the_connections_that_carry_its_stream(small: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_without_a_pace_the_market_waits_for_who_was_cut_off(
+    small: Path, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    monkeypatch.setattr("bookreel.exchange.hub._AWAY_NS", 10**13)
+    monkeypatch.setattr("bookreel.exchange.playback._PATIENCE_S", 0.0)  # nobody asks for the book
+
+    async def main() -> None:
+        ex = engine(small, gaps="disconnect")
+        (one, first), (two, second) = (join(ex, "/feed", MBP.text) for _ in range(2))
+        _, other = join(ex, "/ws", BBO)
+        ex.start()
+        await until(lambda: {one, two} <= ex.hub.leaving)
+        for peer in (first, second):
+            peer.queued = 0
+        await until(lambda: first.closed and second.closed)
+        for client in (one, two):
+            ex.leave(client, "")
+        _, third = join(ex, "/feed", MBP.text)
+        for _ in range(30):
+            await asyncio.sleep(0.002)
+        assert third.frames == 1 and other.frames == 1, "acknowledgements: one more is away"
+        if back:
+            _, fourth = join(ex, "/feed", MBP.text)
+        else:
+            monkeypatch.setattr("bookreel.exchange.hub._AWAY_NS", 0)
+        await until(lambda: ex.source.ended)
+        assert third.frames == 3 and other.frames == 2
+        assert not back or fourth.frames == 3
+        ex.stop()
+        ex.close()
+
+    asyncio.run(main())
+
+
 def test_without_a_pace_the_market_waits_for_a_crowded_client(small: Path) -> None:
     async def main() -> None:
         ex = engine(small)

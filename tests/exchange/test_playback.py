@@ -182,6 +182,27 @@ def test_a_hole_is_a_broken_chain_or_the_end_of_connections(project: Callable[..
     assert ended.index((MBP.text, None)) == 2, "where the hole begins, not where it ends"
 
 
+def test_without_a_pace_who_was_cut_off_at_a_hole_is_waited_for(project: Callable[..., Projector]) -> None:
+    projector = project(gaps="disconnect", speed=None)
+    playback, bbo = projector.playback, parse_topic("market.btcusdt.bbo")
+    assert bbo is not None
+    for topic in (MBP, bbo):
+        playback.open(topic, projector.now)
+    seen: list[tuple[str, Any]] = []
+    while (MBP.text, None) not in seen:
+        projector.now += 2_000_000_000  # nobody asks for the book
+        seen += playback.advance(projector.now)
+    assert [topic for topic, _ in seen] == [MBP.text] * 3, "nothing after it in that turn"
+    playback.close(MBP)
+    feed = playback.open(MBP, projector.now)
+    assert isinstance(feed, RecordedBook)
+    assert not list(playback.advance(projector.now)), "the question for the book comes first"
+    given: list[BookImage] = []
+    feed.ask(1, None, given.append)
+    assert [topic for topic, _ in playback.advance(projector.now)] == [bbo.text, MBP.text]
+    assert [image.seq for image in given] == [105]
+
+
 def test_time_stands_while_nobody_is_subscribed(project: Callable[..., Projector]) -> None:
     projector = project(wait_s=1.0)
     projector.now += 10**12
@@ -281,6 +302,17 @@ def test_a_hole_ends_connections_and_a_recorder_says_so(tmp_path: Path, small: P
     with Archive(tmp_path / "b") as archive:
         gaps = archive.sql("SELECT feed, cause, last_seq FROM gaps WHERE last_seq = 105").fetchall()
         assert ("mbp.150", "disconnect", 105) in gaps
+
+
+def test_without_a_pace_who_comes_back_misses_nothing(tmp_path: Path, small: Path) -> None:
+    feeds = ("mbp.150", "bbo", "trade.detail", "kline.1min", "detail", "depth.step0")
+    again(small, tmp_path / "b", ("btcusdt",), feeds, gaps="disconnect", speed=None)
+    with Archive(tmp_path / "b") as archive:
+        lost = archive.sql(
+            "SELECT last_seq FROM gaps WHERE cause = 'disconnect' AND last_seq = 105"
+        ).fetchall()
+        assert lost, "it was cut off"
+    assert_equal(small, tmp_path / "b", "book_deltas", "bbo", "trades", "klines", "tickers")
 
 
 def test_a_hole_breaks_the_chain_and_a_recorder_says_so(tmp_path: Path, small: Path) -> None:
