@@ -28,6 +28,7 @@ __all__ = ["command"]
         "bookreel exchange --faults lost_delta=10,disconnect=2     (expected number per minute)",
         "bookreel exchange --archive ./archive --from 2026-11-20T12:00:00Z --speed 10",
         "bookreel exchange --archive ./archive --wait --speed max --gaps disconnect",
+        "bookreel exchange --archive ./archive --tls-cert cert.pem --tls-key key.pem",
         "bookreel exchange --venue futu --symbols HK.00700,US.AAPL --hours real",
     ),
 )
@@ -55,6 +56,18 @@ __all__ = ["command"]
     "--truth", type=click.Path(dir_okay=False, path_type=Path), help="Write what really happens (NDJSON)."
 )
 @click.option("--for", "for_", type=Seconds(), help="Stop after this time.")
+@click.option(
+    "--tls-cert",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Certificate (PEM): listen on wss:// and https://, which some clients insist on.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Its key, where the certificate's file does not have it.",
+)
 @click.option(
     "--archive",
     type=click.Path(file_okay=False, path_type=Path),
@@ -105,6 +118,8 @@ def command(
     faults: str,
     truth: Path | None,
     for_: float | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     archive: Path | None,
     start: str | None,
     end: str | None,
@@ -128,8 +143,12 @@ def command(
     if symbols is not None and archive is None:
         told["symbols"] = tuple(symbols)
     of_an_archive = [name for name in _OF_AN_ARCHIVE if _given(context, name)]
+    if tls_cert is not None or tls_key is not None:
+        told |= {"tls_cert": tls_cert, "tls_key": tls_key}
+        _check_tls(tls_cert, tls_key)
     if venue == "futu":
         others = of_an_archive if archive is None else ["archive"]
+        others += [name.replace("_", "-") for name in ("tls_cert", "tls_key") if name in told]
         if others:
             raise click.UsageError(
                 f"--{_OF_AN_ARCHIVE.get(others[0], others[0])} is not for --venue futu yet"
@@ -159,6 +178,19 @@ _OF_AN_ARCHIVE = {"start": "from", "end": "to", "speed": "speed", "gaps": "gaps"
 
 def _given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _check_tls(cert: Path | None, key: Path | None) -> None:
+    import ssl
+
+    if cert is None:
+        raise click.UsageError("--tls-key is the key of a certificate; give --tls-cert FILE too")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        raise click.UsageError(
+            f"--tls-cert {cert}: not a certificate with its key in PEM ({error.reason or error})"
+        ) from error
 
 
 def _recording(

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +86,28 @@ def test_wrong_settings_of_the_second_venue(run: Run, words: list[str], told: st
 def test_settings_of_the_second_venue_are_not_the_firsts(run: Run) -> None:
     done = run("exchange", "--port", 0, "--hours", "real")
     assert done.returncode == 2 and "--hours and --token-env are for --venue futu" in done.stderr
+
+
+def test_it_can_speak_tls(run: Run, start: Callable[..., Any], tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    files = ["-keyout", str(key), "-out", str(cert)]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    process = start("exchange", "--port", 0, "--tls-cert", cert, "--tls-key", key)
+    words = process.line().split()
+    assert [word.partition(":")[0] for word in words[1:]] == ["wss", "wss", "https"]
+    trusting = ssl.create_default_context(cafile=str(cert))
+    with urllib.request.urlopen(f"{words[3]}/v1/common/timestamp", context=trusting) as page:
+        assert json.load(page)["status"] == "ok"
+    assert process.end(signal.SIGINT) == 0
+    for options, told in (
+        (["--tls-key", key], "give --tls-cert FILE too"),
+        (["--tls-cert", cert], "not a certificate with its key"),
+        (["--venue", "futu", "--tls-cert", cert, "--tls-key", key], "--tls-cert is not for --venue futu yet"),
+    ):
+        done = run("exchange", "--port", 0, *options)
+        assert done.returncode == 2 and told in done.stderr

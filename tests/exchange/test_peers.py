@@ -9,12 +9,15 @@ import asyncio
 import importlib
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bookreel.exchange import Exchange, ExchangeConfig
+from bookreel.exchange import Exchange, ExchangeConfig, Recording
+from bookreel.replay import Archive, RecordedKline, RecordedTicker, RecordedTrade
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(120)]
 
@@ -73,19 +76,7 @@ def point_ccxt(client: Any, exchange: Exchange) -> None:
     client.hostname = host
 
 
-def test_cryptofeed_keeps_its_one_second_book_and_trades(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("cryptofeed")
-    certificate, key = make_certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    symbols_module = importlib.import_module("cryptofeed.symbols")
-    connection = importlib.import_module("cryptofeed.connection")
-    defines = importlib.import_module("cryptofeed.defines")
-    handler_class = importlib.import_module("cryptofeed").FeedHandler
-    huobi = importlib.import_module("cryptofeed.exchanges").Huobi
-
+def test_cryptofeed_keeps_its_one_second_book_and_trades(trusted: tuple[Path, Path]) -> None:
     books: list[Any] = []
     trades: list[Any] = []
 
@@ -96,36 +87,119 @@ def test_cryptofeed_keeps_its_one_second_book_and_trades(
         trades.append(trade)
 
     async def main() -> None:
+        certificate, key = trusted
         config = ExchangeConfig(symbols=SYMBOLS, rate=60.0, seed=8, tls_cert=certificate, tls_key=key)
-        async with Exchange(config) as exchange:
-            symbols_module.Symbols.clear()
-
-            class Local(huobi):  # type: ignore[misc, valid-type]
-                websocket_endpoints = [connection.WebsocketEndpoint(exchange.ws_url)]  # noqa: RUF012
-                rest_endpoints = [  # noqa: RUF012
-                    connection.RestEndpoint(exchange.rest_url, routes=connection.Routes("/v1/common/symbols"))
-                ]
-
-            # the constructor fetches the symbols with a blocking client: not in the loop that serves them
-            feed = await asyncio.to_thread(
-                Local,
-                symbols=["BTC-USDT", "ZEN-ETH"],
-                channels=[defines.L2_BOOK, defines.TRADES],
-                callbacks={defines.L2_BOOK: on_book, defines.TRADES: on_trade},
-            )
-            handler = handler_class(config={"log": {"disabled": True}, "uvloop": False})
-            handler.add_feed(feed)
-            handler.run(start_loop=False, install_signal_handlers=False)
-            try:
-                async with asyncio.timeout(30):
-                    while len(books) < 8 or len(trades) < 5 or len({b[0] for b in books}) < 2:  # noqa: ASYNC110
-                        await asyncio.sleep(0.05)
-            finally:
-                await handler.stop_async(loop=asyncio.get_running_loop())
+        async with (
+            Exchange(config) as exchange,
+            cryptofeed(exchange, ["BTC-USDT", "ZEN-ETH"], l2_book=on_book, trades=on_trade),
+            asyncio.timeout(30),
+        ):
+            while len(books) < 8 or len(trades) < 5 or len({b[0] for b in books}) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     asyncio.run(main())
     assert all(bid < ask for _, bid, ask in books)
     assert all(t.price > 0 and t.side in {"buy", "sell"} for t in trades)
+
+
+def test_cryptofeed_takes_an_archive_for_the_venue(trusted: tuple[Path, Path], recorded: Path) -> None:
+    """It gets what was recorded, each of it once, with every digit."""
+    found: dict[str, list[Any]] = {"books": [], "trades": [], "candles": [], "tickers": []}
+
+    async def on_book(book: Any, received: float) -> None:
+        sides = (book.book.bids, book.book.asks)
+        best = tuple((float(price), float(size)) for price, size in (side.index(0) for side in sides))
+        found["books"].append((venue_symbol(book), *best))
+
+    async def on_trade(trade: Any, received: float) -> None:
+        found["trades"].append((venue_symbol(trade), int(trade.id), trade.side, trade.price, trade.amount))
+
+    async def on_candle(bar: Any, received: float) -> None:
+        found["candles"].append((venue_symbol(bar), bar.start, bar.trades, bar.close, bar.volume))
+
+    async def on_ticker(ticker: Any, received: float) -> None:
+        found["tickers"].append((venue_symbol(ticker), ticker.bid, ticker.ask))
+
+    async def main() -> None:
+        certificate, key = trusted
+        recording = Recording(archive=recorded, speed=None, wait_s=1.0)
+        config = ExchangeConfig(recording=recording, tls_cert=certificate, tls_key=key)
+        async with (
+            Exchange(config) as exchange,
+            cryptofeed(
+                exchange,
+                ["BTC-USDT", "AIDOGE-USDT"],
+                l2_book=on_book,
+                trades=on_trade,
+                candles=on_candle,
+                ticker=on_ticker,
+            ),
+            asyncio.timeout(60),
+        ):
+            await exchange.ended()
+
+    asyncio.run(main())
+    with Archive(recorded) as archive:
+        events = list(archive.events(numbers="decimal", tables=["trades", "klines", "tickers"]))
+        books = list(archive.events(tables=["book_snapshots"], feeds="depth.step0"))
+    of_kind = {kind: [event for event in events if type(event) is kind] for kind in map(type, events)}
+    # Those of one message come in the venue's order, and are stored by their number.
+    assert sorted(found["trades"]) == sorted(
+        (event.symbol, event.trade_seq, event.side, event.price, event.size)
+        for event in of_kind[RecordedTrade]
+    )
+    assert found["candles"] == [
+        (event.symbol, event.open_time // 10**9, event.count, event.close, event.volume)
+        for event in of_kind[RecordedKline]
+        if event.period == "1min"
+    ]
+    assert found["tickers"] == [
+        (event.symbol, event.bid, event.ask) for event in of_kind[RecordedTicker] if event.feed == "ticker"
+    ]
+    assert found["books"] == [
+        (event.symbol, event.bids[0], event.asks[0]) for event in books if event.source == "push"
+    ]
+    assert all(len(of_it) > 5 for of_it in found.values())
+
+
+def venue_symbol(value: Any) -> str:
+    return str(value.symbol).replace("-", "").lower()
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Certificate and key of a server that this process trusts."""
+    certificate, key = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    return certificate, key
+
+
+@asynccontextmanager
+async def cryptofeed(exchange: Exchange, symbols: list[str], **callbacks: Any) -> AsyncIterator[None]:
+    """Its handler, with an unmodified Huobi feed, which runs meanwhile; ``callbacks`` by the channels' names."""
+    pytest.importorskip("cryptofeed")
+    connection = importlib.import_module("cryptofeed.connection")
+    huobi = importlib.import_module("cryptofeed.exchanges").Huobi
+    importlib.import_module("cryptofeed.symbols").Symbols.clear()
+
+    class Local(huobi):  # type: ignore[misc, valid-type]
+        websocket_endpoints = [connection.WebsocketEndpoint(exchange.ws_url)]  # noqa: RUF012
+        rest_endpoints = [  # noqa: RUF012
+            connection.RestEndpoint(exchange.rest_url, routes=connection.Routes("/v1/common/symbols"))
+        ]
+
+    # the constructor fetches the symbols with a blocking client: not in the loop that serves them
+    feed = await asyncio.to_thread(Local, symbols=symbols, channels=list(callbacks), callbacks=callbacks)
+    handler = importlib.import_module("cryptofeed").FeedHandler(
+        config={"log": {"disabled": True}, "uvloop": False}
+    )
+    handler.add_feed(feed)
+    handler.run(start_loop=False, install_signal_handlers=False)
+    try:
+        yield
+    finally:
+        await handler.stop_async(loop=asyncio.get_running_loop())
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
