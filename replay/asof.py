@@ -278,7 +278,9 @@ def _overlay(
         if bounds.pos_until is None or bounds.pos_until > base.pos
     ]
     scan = question.scanner.scan
-    pieces = (scan(question.contents, "book_deltas", columns, bounds) for bounds in reversed(stretches))
+    pieces = (
+        scan(question.contents, "book_deltas", columns, bounds, few=True) for bounds in reversed(stretches)
+    )
     for piece in chain.from_iterable(pieces):
         rows = piece.filter(
             pc.and_(
@@ -290,10 +292,10 @@ def _overlay(
             continue
         sides = []
         for side in ("bid", "ask"):
-            of_side = rows.filter(pc.equal(rows["side"], pa.scalar(side, pa.string())))
+            of_side = pc.equal(rows["side"], pa.scalar(side, pa.string()))
+            prices, sizes = (doubles(rows[name].filter(of_side)) for name in ("price", "size"))
             # All levels take effect together, so of one price only the newest size counts.
-            newest_sizes = dict(zip(doubles(of_side["price"]), doubles(of_side["size"]), strict=True))
-            sides.append(list(newest_sizes.items()))
+            sides.append(list(dict(zip(prices, sizes, strict=True)).items()))
         newest = rows.slice(rows.num_rows - 1)
         seq = integers(newest["seq"])[0]
         book.apply(Delta(question.symbol, question.feed, 0, seq, 0, *sides))

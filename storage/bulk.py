@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,11 +14,9 @@ import pyarrow.parquet as pq
 from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.piece import Piece, by_position
 from bookreel.storage.schema import completed
-from bookreel.storage.spans import DAMAGE, Bounds, Span, columns_of, inside, undecided
+from bookreel.storage.spans import DAMAGE, FEW_TEXTS, Bounds, Span, columns_of, inside, read_known, undecided
 
 __all__ = ["BulkFile", "ahead"]
-
-_FEW_TEXTS: Final = ("symbol", "feed", "side", "source")
 
 
 class BulkFile:
@@ -64,7 +61,9 @@ class BulkFile:
         """The wanted rows of a row group."""
         group = self._footer.row_group(span.number)
         names = undecided(self._names, self._kept, span)
-        rows = file.read_row_group(span.number, columns=names, use_threads=False)
+        rows = read_known(
+            span, names, lambda known: file.read_row_group(span.number, columns=known, use_threads=False)
+        )
         if not inside(group, self._places, span, self._bounds):
             rows = Piece(rows).keep(self._bounds)
         return completed(self._table, rows, self._kept).select(self._kept)
@@ -73,7 +72,7 @@ class BulkFile:
         """An open file that no other thread uses. To open one for each row group takes a twentieth of the time."""
         with contextlib.suppress(IndexError):
             return self._idle.pop()
-        texts: list[str] = [name for name in _FEW_TEXTS if name in self._names]
+        texts: list[str] = [name for name in FEW_TEXTS if name in self._names]
         return pq.ParquetFile(
             self._path,
             metadata=self._footer,

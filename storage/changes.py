@@ -8,10 +8,10 @@ without deltas, replaces the one before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,9 @@ import pyarrow.compute as pc
 from bookreel.book.model import Levels
 from bookreel.storage.contents import Contents
 from bookreel.storage.scan import Bounds, Scanner
+
+if TYPE_CHECKING:
+    from bookreel.storage.manifest import FileEntry
 
 __all__ = [
     "STEP_COLUMNS",
@@ -44,6 +47,7 @@ _BACK_GROWTH: Final = 16
 """How far back a book is looked for at first, and how much farther each time there is none."""
 
 STEP_COLUMNS: Final = ("pos", "side", "price", "size", "epoch", "seq", "prev_seq", "ts_event", "ts_recv")
+_KEY_COLUMNS: Final = ("pos", "source", "epoch", "seq", "ts_recv")
 WHOLE_COLUMNS: Final = ("pos", "source", "epoch", "seq", "ts_event", "ts_recv", "bids", "asks")
 
 
@@ -162,27 +166,45 @@ def newest_whole(scanner: Scanner, contents: Contents, bounds: Bounds) -> Whole 
 
 def _newest_whole(scanner: Scanner, contents: Contents, bounds: Bounds) -> Whole | None:
     best: tuple[int, int, int] | None = None
-    found: pa.Table | None = None
+    holder: FileEntry | None = None
     files = sorted(contents.files.get("book_snapshots", ()), key=attrgetter("ts_max"), reverse=True)
-    sources: list[Any] = [None, *files]
+    sources: list[FileEntry | None] = [None, *files]
     for entry in sources:
-        if entry is None:
-            pieces = scanner.tail(contents, "book_snapshots", WHOLE_COLUMNS, bounds)
-        elif best is not None and entry.ts_max < best[0]:
+        if entry is not None and best is not None and entry.ts_max < best[0]:
             break
-        else:
-            pieces = scanner.file(contents, entry, WHOLE_COLUMNS, bounds)
-        for piece in pieces:
-            ts_recv, pos = integers(piece["ts_recv"]), integers(piece["pos"])
-            seqs, epochs = piece["seq"].to_pylist(), piece["epoch"].to_pylist()
-            for row, source in enumerate(piece["source"].to_pylist()):
-                # An answer to a request that came while the book was live began nothing.
-                if source == "refresh" and pos[row] != epochs[row]:
-                    continue
-                key = ts_recv[row], seqs[row] or 0, pos[row]
+        for piece in _wholes_of(scanner, contents, entry, _KEY_COLUMNS, bounds):
+            for key, _ in _candidates(piece):
                 if best is None or key > best:
-                    best, found = key, piece.slice(row, 1)
-    return None if found is None else next(piece_wholes(found))
+                    best, holder = key, entry
+    if best is None:
+        return None
+    # In two steps, so that the levels of one book are decoded and not those of every book beside it.
+    ts_recv, _, pos = best
+    only = bounds._replace(since=ts_recv, until=ts_recv + 1, pos_from=pos, pos_until=pos + 1)
+    for piece in _wholes_of(scanner, contents, holder, WHOLE_COLUMNS, only):
+        for key, row in _candidates(piece):
+            if key == best:
+                return next(piece_wholes(piece.slice(row, 1)))
+    raise AssertionError("what was found is still there")
+
+
+def _wholes_of(
+    scanner: Scanner, contents: Contents, entry: FileEntry | None, columns: Sequence[str], bounds: Bounds
+) -> Iterator[pa.Table]:
+    """Whole books of a file, of the tail for None."""
+    if entry is None:
+        return scanner.tail(contents, "book_snapshots", columns, bounds)
+    return scanner.file(contents, entry, columns, bounds, few=True)
+
+
+def _candidates(piece: pa.Table) -> Iterator[tuple[tuple[int, int, int], int]]:
+    """Of each row that was the book from then on what it is ordered by, and its number."""
+    texts = (piece[name].to_pylist() for name in ("source", "epoch", "seq"))
+    rows = zip(integers(piece["ts_recv"]), integers(piece["pos"]), *texts, strict=True)
+    for row, (ts_recv, pos, source, epoch, seq) in enumerate(rows):
+        # An answer to a request that came while the book was live began nothing.
+        if source != "refresh" or pos == epoch:
+            yield (ts_recv, seq or 0, pos), row
 
 
 def integers(column: pa.ChunkedArray[Any]) -> list[int]:

@@ -34,6 +34,7 @@ from bookreel.storage.disk import Disk, Lock, OsDisk, is_full, write_whole
 from bookreel.storage.errors import StorageError
 from bookreel.storage.layout import Layout, read_meta
 from bookreel.storage.manifest import MANIFEST_FORMAT, DayEntry, FileEntry, Manifest, encode_entry
+from bookreel.storage.pack import write_pack
 from bookreel.storage.seal import KEEP_FREE_BYTES
 
 __all__ = [
@@ -213,6 +214,10 @@ class _Run:
             if progress is not None:
                 progress(task)
         self.report.days = len(days)
+        if days:
+            # A copy for readers: without it nothing is missing.
+            with suppress(OSError):
+                write_pack(self._archive, self._load().segments, self._disk)
 
     def _one(self, task: Task) -> list[FileEntry] | None:
         """Compact one folder. None: it was left as it is."""

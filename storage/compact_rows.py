@@ -37,7 +37,7 @@ from bookreel.storage.parquet import (
     stored_schema,
     without_added,
 )
-from bookreel.storage.schema import ADDED
+from bookreel.storage.schema import ADDED, TABLES
 from bookreel.storage.sealed_file import Mismatch, RowHasher, RowSum, SealedFile, Step
 
 __all__ = ["copy", "merge"]
@@ -47,6 +47,9 @@ PART_BYTES: Final = 64 << 20
 
 GROUP_BYTES: Final = 16 << 20
 """Decoded rows of a row group, should its rows be so large that fewer than usual reach it."""
+
+LEVEL_BYTES: Final = 16
+"""Of a level of a whole book: as many levels as a row group of deltas may have are enough."""
 
 _Column: TypeAlias = Any  # as in columns
 
@@ -143,7 +146,9 @@ class _Merger:
         rows = sum(source.entry.rows for source in sources)
         row_bytes = max(1, sum(source.cells for source in sources) // rows)
         self._part_rows = max(1, PART_BYTES // row_bytes)
-        self._most = min(GROUP_ROWS_MAX, max(1, GROUP_BYTES // row_bytes))
+        lists = any(pa.types.is_list(field.type) for field in TABLES[self._table])
+        group_bytes = GROUP_ROWS_MAX * LEVEL_BYTES if lists else GROUP_BYTES
+        self._most = min(GROUP_ROWS_MAX, max(1, group_bytes // row_bytes))
         self._least = max(1, self._most * GROUP_ROWS_MIN // GROUP_ROWS_MAX)
         self._pieces: dict[str, list[_Piece]] = defaultdict(list)
         for index, source in enumerate(sources):

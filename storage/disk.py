@@ -13,6 +13,7 @@ import fcntl
 import os
 import time
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -138,7 +139,7 @@ class OsFile:
         fd = os.open(path, flags | os.O_CLOEXEC, 0o644)
         # FileIO owns the descriptor, so one that is forgotten is closed with its object and never closes
         # another's number.
-        self._file = os.fdopen(fd, "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "ab", buffering=0)
+        self._file = FileIO(fd, "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "ab")
 
     def writev(self, buffers: Sequence[bytes | memoryview]) -> int:
         return os.writev(self._file.fileno(), buffers)

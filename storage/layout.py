@@ -79,6 +79,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.manifest / "days"
 
     @property
+    def pack(self) -> Path:
+        """The entries of sealed segments once more, in one file."""
+        return self.manifest / "entries.pack"
+
+    @property
     def compact(self) -> Path:
         """Where a compaction builds, beside everything that a reader's glob can see."""
         return self.root / "compact"

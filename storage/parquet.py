@@ -15,6 +15,7 @@ import base64
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
+from functools import reduce
 from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
@@ -47,7 +48,9 @@ __all__ = [
 
 GROUP_ROWS_MIN: Final = 16 * 1024
 GROUP_ROWS_MAX: Final = 128 * 1024
-"""Rows of a row group, except that the last one of a file may have fewer."""
+"""Rows of a row group, except that the last one of a file may have fewer. Of whole books the levels are counted: who
+asks for one book has those before it in its row group decoded.
+"""
 
 _Column: TypeAlias = Any  # as in columns
 
@@ -58,6 +61,9 @@ LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw", "extended
 
 _RUNS: Final = frozenset({"ts_recv", "pos", "epoch", "seq", "prev_seq"})
 """Columns of ``book_deltas`` that have one value for all levels of a delta."""
+
+_LISTS: Final = {"book_snapshots": ("bids", "asks")}
+"""Columns of whole books."""
 
 _ZSTD_LEVEL: Final = 3
 _ZSTD_LEVELS: Final = {"payload": 1}
@@ -111,10 +117,14 @@ def next_group(
     totals: Sequence[int],
     ends: Sequence[int],
     start: int,
-    least: int = GROUP_ROWS_MIN,
-    most: int = GROUP_ROWS_MAX,
+    least: int | None = None,
+    most: int | None = None,
 ) -> int:
-    """Where the row group ends that begins at an item; see :func:`row_groups`. ``least`` and ``most``: rows."""
+    """Where the row group ends that begins at an item; see :func:`row_groups`. ``least`` and ``most``: rows, usually
+    :data:`GROUP_ROWS_MIN` and :data:`GROUP_ROWS_MAX`.
+    """
+    least = GROUP_ROWS_MIN if least is None else least
+    most = GROUP_ROWS_MAX if most is None else most
     for end in islice(ends, bisect_right(ends, start), None):
         rows = totals[end] - totals[start]
         if rows > most:
@@ -211,9 +221,10 @@ def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: b
     symbols: _Column = rows.column("symbol")
     ends = symbol_ends(symbols.indices.take(order))
     totals: Sequence[int] = range(len(order) + 1)
-    if compact:
-        lengths: _Column = pc.list_value_length(rows.column("price")).take(order)
-        totals = [0, *pc.cumulative_sum(lengths.cast(pa.int64())).to_pylist()]
+    lists = ("price",) if compact else _LISTS.get(table, ())
+    if lists:
+        lengths: _Column = reduce(pc.add, (pc.list_value_length(rows.column(name)) for name in lists))
+        totals = [0, *pc.cumulative_sum(lengths.take(order).cast(pa.int64())).to_pylist()]
     sink = pa.BufferOutputStream()
     schema = stored_schema(table, rows.schema)
     with open_writer(table, sink, schema) as writer:
@@ -224,7 +235,8 @@ def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: b
             writer.write_table(group.cast(schema), row_group_size=max(group.num_rows, 1))
     times: _Column = rows.column("ts_recv").take(order).cast(pa.int64())
     positions: _Column = rows.column("pos").take(order)
-    return Part(day, sink.getvalue(), totals[-1], *_bounds(times), *_bounds(positions), len(ends), added)
+    count = totals[-1] if compact else len(order)
+    return Part(day, sink.getvalue(), count, *_bounds(times), *_bounds(positions), len(ends), added)
 
 
 def without_added(table: str, rows: pa.RecordBatch, kept: Collection[str]) -> pa.RecordBatch:

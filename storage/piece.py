@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,27 @@ class Piece:
 
     def keep(self, bounds: Bounds) -> pa.Table:
         """The wanted rows."""
+        first, stop, mask = self._wanted(bounds)
+        rows = self._rows.slice(first, stop - first)
+        return rows if mask is None else rows.filter(mask)
+
+    def extent(self, bounds: Bounds) -> tuple[int, int]:
+        """The rows from the first wanted one to the last one, end exclusive."""
+        first, stop, mask = self._wanted(bounds)
+        if mask is None:
+            return first, stop
+        ends: Any = pc.min_max(pc.indices_nonzero(mask)).as_py()
+        return (first, first) if ends["min"] is None else (first + ends["min"], first + ends["max"] + 1)
+
+    def widened(self, first: int, further: pa.Table) -> Piece:
+        """The rows from ``first`` on with further columns, which have so many rows."""
+        rows = self._rows.slice(first, further.num_rows)
+        for name, column in zip(further.schema.names, further.columns, strict=True):
+            rows = rows.append_column(name, column)
+        return Piece(rows)
+
+    def _wanted(self, bounds: Bounds) -> tuple[int, int, Any]:
+        """Between which rows the wanted ones are, end exclusive, and which of them are (None: all)."""
         # Scalars of a stated type: where Arrow has to find it out, that takes twenty times as long.
         rows, masks = self._rows, []
         first, stop = 0, rows.num_rows
@@ -36,7 +58,10 @@ class Piece:
         if bounds.since is not None and self._ts is not None:
             first = max(first, bisect_left(self._ts, bounds.since))
         if bounds.until is not None and self._ts is not None:
-            stop = max(first, bisect_left(self._ts, bounds.until))
+            stop = bisect_left(self._ts, bounds.until)
+        if bounds.pos_until is not None and self._pos is not None:
+            stop = min(stop, bisect_left(self._pos, bounds.pos_until))
+        stop = max(first, stop)
         rows = rows.slice(first, stop - first)
         for name, wanted in (("symbol", bounds.symbol), ("feed", bounds.feed)):
             # It is not among the columns where all rows were known to have it, or the table has none.
@@ -50,14 +75,9 @@ class Piece:
             masks.append(pc.less(rows["ts_recv"].cast(pa.int64()), pa.scalar(bounds.until, pa.int64())))
         if bounds.pos_from is not None and self._pos is None:
             masks.append(pc.greater_equal(rows["pos"], pa.scalar(bounds.pos_from, pa.int64())))
-        if bounds.pos_until is not None:
+        if bounds.pos_until is not None and self._pos is None:
             masks.append(pc.less(rows["pos"], pa.scalar(bounds.pos_until, pa.int64())))
-        if not masks:
-            return rows
-        mask = masks[0]
-        for further in masks[1:]:
-            mask = pc.and_(mask, further)
-        return rows.filter(mask)
+        return first, stop, reduce(pc.and_, masks) if masks else None
 
 
 def _ascending(column: pa.ChunkedArray[Any]) -> Sequence[int] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "DAMAGE",
+    "DECIDING",
+    "FEW_TEXTS",
     "POS_MAX",
     "Bounds",
     "Span",
@@ -23,6 +26,7 @@ __all__ = [
     "narrowed",
     "ordered",
     "overlapping",
+    "read_known",
     "spans",
     "touches",
     "undecided",
@@ -35,7 +39,11 @@ DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError,
 """What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length.
 """
 
-_DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
+DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
+"""Columns by which rows are wanted."""
+
+FEW_TEXTS: Final = ("symbol", "feed", "side", "source")
+"""Text columns of few values, which can be read as dictionaries."""
 
 
 class Bounds(NamedTuple):
@@ -55,8 +63,8 @@ ALL: Final = Bounds()
 
 
 class Span(NamedTuple):
-    """A row group: its number, the bounds of its positions, whether it has several symbols, and the columns of
-    which its statistics tell that all rows have what is wanted.
+    """A row group: its number, the bounds of its positions, whether it has several symbols, the columns of which its
+    statistics tell that all rows have what is wanted, and the epoch that all rows have, if it is one.
     """
 
     number: int
@@ -64,22 +72,24 @@ class Span(NamedTuple):
     greatest: int
     shared: bool
     decided: frozenset[str]
+    epoch: int | None
 
 
 def spans(footer: pq.FileMetaData, bounds: Bounds) -> list[Span]:
     """The row groups of a file that can hold wanted rows."""
     places = columns_of(footer)
     symbol = None if bounds.symbol is None else bounds.symbol.encode()
+    until = None if bounds.until is None else bounds.until - 1
+    last = None if bounds.pos_until is None else bounds.pos_until - 1
     found = []
     for index in range(footer.num_row_groups):
         group = footer.row_group(index)
-        if symbol is not None and not _may_hold(group, places["symbol"], symbol, symbol):
-            continue
-        until = None if bounds.until is None else bounds.until - 1
-        if not _may_hold(group, places["ts_recv"], bounds.since, until):
-            continue
-        last = None if bounds.pos_until is None else bounds.pos_until - 1
-        if not _may_hold(group, places["pos"], bounds.pos_from, last):
+        # To look at statistics takes a microsecond; what excludes most comes first.
+        if not (
+            _may_hold(group, places["pos"], bounds.pos_from, last)
+            and _may_hold(group, places["ts_recv"], bounds.since, until)
+            and _may_hold(group, places["symbol"], symbol, symbol)
+        ):
             continue
         span = group.column(places["pos"]).statistics
         least, greatest = 0, POS_MAX
@@ -91,7 +101,8 @@ def spans(footer: pq.FileMetaData, bounds: Bounds) -> list[Span]:
             for name, value in (("symbol", bounds.symbol), ("feed", bounds.feed))
             if value is not None and name in places and _only(group, places[name], value)
         }
-        found.append(Span(index, least, greatest, shared, frozenset(decided)))
+        epoch = _same(group, places["epoch"]) if "epoch" in places else None
+        found.append(Span(index, least, greatest, shared, frozenset(decided), epoch))
     return found
 
 
@@ -138,7 +149,7 @@ def ordered(groups: Sequence[Span]) -> bool:
 
 def with_bounds(columns: Sequence[str], known: Sequence[str]) -> list[str]:
     """The columns to read: those that are wanted, and those that decide which rows are."""
-    names = dict.fromkeys((*columns, *_DECIDING))
+    names = dict.fromkeys((*columns, *DECIDING))
     return [name for name in names if name in known]
 
 
@@ -147,12 +158,32 @@ def undecided(names: Sequence[str], columns: Sequence[str], group: Span) -> list
     return [name for name in names if name in columns or name not in group.decided]
 
 
+def read_known(group: Span, names: Sequence[str], read: Callable[[list[str]], pa.Table]) -> pa.Table:
+    """Columns of a row group by ``read``, but for the epoch, where its statistics tell it: a column that is hardly
+    there takes as long to decode as another.
+    """
+    if group.epoch is None or "epoch" not in names:
+        return read(list(names))
+    rows = read([name for name in names if name != "epoch"])
+    # To repeat a scalar takes Arrow as long as to decode a column.
+    values = pa.py_buffer(group.epoch.to_bytes(8, sys.byteorder, signed=True) * rows.num_rows)
+    return rows.append_column("epoch", pa.Array.from_buffers(pa.int64(), rows.num_rows, [None, values]))
+
+
 def _only(group: pq.RowGroupMetaData, column: int, value: str | None = None) -> bool:
     """Whether all rows of a row group have the same text, or this one."""
     found = group.column(column).statistics
     if found is None or not found.has_min_max or found.min_raw != found.max_raw:
         return False
     return value is None or (found.null_count == 0 and found.min_raw == value.encode())
+
+
+def _same(group: pq.RowGroupMetaData, column: int) -> int | None:
+    """The number that all rows of a row group have."""
+    found: Any = group.column(column).statistics
+    if found is None or not found.has_min_max or found.null_count != 0 or found.min_raw != found.max_raw:
+        return None
+    return int(found.min_raw)
 
 
 def touches(entry: FileEntry, bounds: Bounds) -> bool:
@@ -169,6 +200,8 @@ def _may_hold(group: pq.RowGroupMetaData, column: int, least: Any, greatest: Any
     """Whether the statistics of a row group leave room for values from ``least`` to ``greatest`` (None:
     unbounded).
     """
+    if least is None and greatest is None:
+        return True
     found = group.column(column).statistics
     if found is None or not found.has_min_max:
         return True

@@ -30,6 +30,7 @@ from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest, SegmentEntry
 from bookreel.storage.normalize import Normalizer
+from bookreel.storage.pack import read_pack
 from bookreel.storage.schema import TABLES
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 from bookreel.storage.steps import sealed_turns
@@ -123,7 +124,8 @@ class Tail:
         gone: Path | None = None
         for _ in range(_TRIES):
             segments = list_segments(self._root)
-            manifest = self._manifest = Manifest.load(self._root, known=self._manifest)
+            known = read_pack(self._root) if self._manifest is None else self._manifest
+            manifest = self._manifest = Manifest.load(self._root, known=known)
             try:
                 self._follow(segments, manifest)
                 return answer(manifest)

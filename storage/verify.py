@@ -28,6 +28,7 @@ from bookreel.storage.disk import OsDisk
 from bookreel.storage.errors import CorruptFile, StorageError
 from bookreel.storage.layout import Layout, is_canonical
 from bookreel.storage.manifest import FileEntry, Manifest
+from bookreel.storage.pack import read_pack
 from bookreel.storage.query import Database
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
@@ -165,6 +166,14 @@ class _Checker:
             self._problem(
                 "manifest", str(Layout(self._root).manifest), f"the entries contradict the files: {error}"
             )
+        path = Layout(self._root).pack
+        if path.exists():
+            copied = read_pack(self._root)
+            entries = {entry.segment: entry for entry in self._manifest.segments}
+            if copied is None or any(entry != entries.get(entry.segment) for entry in copied.segments):
+                self._problem(
+                    "manifest", str(path), "it is not a copy of the entries; remove it, nothing is lost"
+                )
 
     def journal(self) -> None:
         """Segments that are not sealed yet, and whether there are all of them."""

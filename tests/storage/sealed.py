@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from bookreel.storage.manifest import FileEntry, SegmentEntry, encode_entry
 from bookreel.storage.schema import TABLES, completed
 from bookreel.storage.seal import write_files
 
-__all__ = ["DAY", "T0", "Sealed", "glob_rows", "make_rows", "whole"]
+__all__ = ["DAY", "T0", "Sealed", "decoded", "glob_rows", "make_rows", "whole"]
 
 DAY: Final = 86_400 * 1_000_000_000
 T0: Final = 19_943 * DAY
@@ -79,6 +80,12 @@ def whole(table: str, rows: pa.Table) -> pa.Table:
     return completed(table, rows, TABLES[table].names).cast(TABLES[table])
 
 
+@lru_cache(maxsize=64)
+def decoded(table: str, content: bytes) -> pa.Table:
+    """The rows of a file; of many states of a disk most files are the same."""
+    return whole(table, pq.read_table(pa.BufferReader(content)))
+
+
 def glob_rows(disk: Disk, root: Path, table: str) -> pa.Table:
     """What an engine that knows nothing of the manifest reads by a plain glob, in the order of the names."""
     found = [TABLES[table].empty_table()]
@@ -92,7 +99,7 @@ def glob_rows(disk: Disk, root: Path, table: str) -> pa.Table:
                     content = file.read(0, file.size())
                 finally:
                     file.close()
-                found.append(whole(table, pq.read_table(pa.BufferReader(content))))
+                found.append(decoded(table, content))
             elif "." not in name:
                 todo.append(folder / name)
     return pa.concat_tables(found)

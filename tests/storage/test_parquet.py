@@ -169,3 +169,14 @@ def test_row_groups_cover_all_items_and_stay_within_their_bounds(symbols: list[l
 
 def test_one_item_larger_than_a_row_group_is_not_cut() -> None:
     assert row_groups([0, 5, 500_000, 500_010], [3]) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_of_whole_books_the_levels_are_counted() -> None:
+    book = [{"price": float(level), "size": 1.0} for level in range(150)]
+    rows = [{"symbol": "a", "pos": pos, "ts_recv": pos, "bids": book, "asks": book} for pos in range(1000)]
+    (part,) = parts("book_snapshots", make_rows("book_snapshots", rows))
+    metadata = pq.ParquetFile(pa.BufferReader(part.content)).metadata
+    groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    assert (part.rows, sum(groups)) == (1000, 1000)
+    assert groups == [333, 333, 334]
+    assert max(groups) * 300 <= GROUP_ROWS_MAX

@@ -1,21 +1,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bookreel.storage.contents import Contents
+from bookreel.storage.disk import OsDisk
 from bookreel.storage.errors import CorruptFile
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.tail import Tail
+from tests.storage.sealed import T0, Sealed, make_rows
 
 Record = Callable[[], Any]
 
-READS = [Scanner.scan, Scanner.bulk]
+READS = [Scanner.scan, Scanner.bulk, partial(Scanner.scan, few=True)]
 
 
 def seal_trades(record: Record, count: int) -> Contents:
@@ -80,3 +87,84 @@ def test_a_damaged_page_is_not_read(record: Record, read: Callable[..., Any]) ->
     assert list(read(Scanner(), contents, "trades", ("pos",)))
     with pytest.raises(CorruptFile, match=path.name):
         list(read(Scanner(), contents, "trades", ("trade_seq",)))
+
+
+@pytest.fixture
+def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Contents:
+    """Deltas and books of two symbols and two feeds in small row groups; at one place the clock was set back."""
+    monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MIN", 8)
+    monkeypatch.setattr("bookreel.storage.parquet.GROUP_ROWS_MAX", 32)
+    rng = Random(3)
+    rows = []
+    for pos in range(1, 120):
+        ts = T0 + pos * 1_000 - (40_000 if pos > 70 else 0)
+        row = {
+            "symbol": rng.choice(["btcusdt", "ethusdt"]),
+            "feed": rng.choice(["mbp.150", "mbp.150", "mbp.20"]),
+            "pos": pos,
+            "ts_recv": ts,
+            "seq": pos,
+            "epoch": 1 if pos < 60 else 60,
+        }
+        rows.append(row)
+    levels = [row | {"price": float(n), "size": float(n), "side": "ask"} for row in rows for n in range(2)]
+    sealed = Sealed(OsDisk(), tmp_path)
+    sealed.segment(
+        1,
+        200,
+        {
+            "book_deltas": make_rows("book_deltas", levels),
+            "book_snapshots": make_rows("book_snapshots", rows),
+        },
+    )
+    tail = Tail(tmp_path)
+    contents = tail.look(["book_deltas", "book_snapshots"])
+    tail.close()
+    return contents
+
+
+@given(data=st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_way_of_reading_finds_the_same_rows(several: Contents, data: st.DataObject) -> None:
+    moments = st.none() | st.integers(-45, 125)
+    since, until, pos_from, pos_until = (data.draw(moments) for _ in range(4))
+    bounds = Bounds(
+        symbol=data.draw(st.sampled_from([None, "btcusdt", "ethusdt", "xrpusdt"])),
+        feed=data.draw(st.sampled_from([None, "mbp.150", "mbp.20"])),
+        since=None if since is None else T0 + since * 1_000,
+        until=None if until is None else T0 + until * 1_000,
+        pos_from=pos_from,
+        pos_until=pos_until,
+    )
+    table, columns = data.draw(
+        st.sampled_from(
+            [
+                ("book_deltas", ["side", "price", "seq", "epoch"]),
+                ("book_deltas", ["ts_recv", "pos"]),
+                ("book_snapshots", ["pos", "source", "bids"]),
+            ]
+        )
+    )
+    found = [read(Scanner(), several, table, columns, bounds) for read in READS]
+    whole, *others = ([row for piece in pieces for row in piece.to_pylist()] for pieces in found)
+    assert all(other == whole for other in others)
+
+
+def test_of_other_columns_only_what_comes_before_the_last_wanted_row_is_decoded(
+    several: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def note(self: Any, **options: Any) -> Any:
+        asked.append((options["batch_size"], options["columns"]))
+        return iter_batches(self, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", note)
+    (entry,) = several.files["book_snapshots"]
+    scanner = Scanner()
+    first = next(scanner.scan(several, "book_snapshots", ["pos", "ts_recv"], Bounds(symbol="btcusdt")))
+    at = Bounds(symbol="btcusdt", pos_from=first["pos"][2].as_py(), pos_until=first["pos"][2].as_py() + 1)
+    (piece,) = scanner.file(several, entry, ["pos", "seq", "bids"], at, few=True)
+    assert piece["seq"].to_pylist() == piece["pos"].to_pylist() == [at.pos_from]
+    assert asked == [(3, ["seq", "bids"])]
