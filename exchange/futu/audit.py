@@ -133,6 +133,11 @@ def _ticks(
         if isinstance(r, TruthPush) and r.n in lost
         for sequence in r.sequences
     }
+    told: dict[tuple[str | None, int], int] = {}
+    for record in records:
+        if isinstance(record, TruthPush):
+            for sequence in record.sequences:
+                told.setdefault((record.symbol, sequence), record.t)
     true = set()
     for record in records:
         if not isinstance(record, TruthTick):
@@ -151,6 +156,8 @@ def _ticks(
             result.wrong("trade stored twice", f"{key}")
         elif life.excuses(record.t):
             result.counts["trades in gaps"] += 1
+        elif told.get(key, 0) > life.end - _SLACK_NS:
+            result.counts["trades told after the end"] += 1
         elif key in unknowable:
             result.counts["trades unknowable"] += 1
         else:

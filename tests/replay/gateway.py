@@ -60,8 +60,10 @@ class Gateway(Recording):
         request = call("orderbook", symbol=symbol, depth=10)
         return self.asked(at, request, {"ret_type": 0, "s2c": told})
 
-    def ticks(self, at: float, *sequences: int, side: int = 1, time: str = "", symbol: str = _HK) -> int:
-        common = {"time": time, "dir": side, "price": 300.2, "volume": 100, "turnover": 30020.0}
+    def ticks(
+        self, at: float, *sequences: int, side: int = 1, time: str = "", symbol: str = _HK, **further: Any
+    ) -> int:
+        common = {"time": time, "dir": side, "price": 300.2, "volume": 100, "turnover": 30020.0} | further
         ticks = [common | {"sequence": sequence} for sequence in sequences]
         return self._push(at, symbol, 3011, "Ticker", ticker_list=ticks)
 

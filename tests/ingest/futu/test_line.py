@@ -12,10 +12,11 @@ import pytest
 
 from bookreel import venues
 from bookreel.ingest.config import load_config
-from bookreel.ingest.errors import Disconnected, LineDown
+from bookreel.ingest.errors import Disconnected, FetchFailed, GatewayUnusable, LineDown
 from bookreel.ingest.futu.caller import Caller
 from bookreel.ingest.futu.line import PushLine
 from bookreel.ingest.network import AioNetwork
+from bookreel.ingest.reconnect import backoff
 from bookreel.ingest.tape import Tape
 from bookreel.venues.futu.proto import message_class
 from tests.ingest.conftest import ManualClock, MemoryJournal
@@ -89,3 +90,45 @@ def test_pushes_that_are_shed_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(LineDown):
         asyncio.run(line._read(Pushes()))
     assert (line.stats.frames, line.stats.shed) == (3, 1)
+
+
+@pytest.mark.parametrize("status", [503, None], ids=["unavailable", "nobody there"])
+def test_a_gateway_that_does_not_answer_is_asked_ever_more_slowly(
+    monkeypatch: pytest.MonkeyPatch, status: int | None
+) -> None:
+    line, journal = make()
+    pauses: list[float] = []
+
+    async def ask(method: str, url: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+        if status is None:
+            raise FetchFailed(url, "refused")
+        return status, b"busy"
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 12:
+            raise LineDown("disconnect", "enough")
+
+    monkeypatch.setattr(line._network, "ask", ask)
+    monkeypatch.setattr(line._clock, "sleep", sleep)
+    line._due.set()
+    with pytest.raises(LineDown, match="enough"):
+        asyncio.run(line._tend())
+    config = line._config
+    delays = backoff(random.Random(1), base_s=config.backoff_base_ms / 1e3, cap_s=config.backoff_cap_ms / 1e3)
+    assert pauses == [next(delays) for _ in pauses] and max(pauses) > config.backoff_base_ms / 1e3
+    assert len(journal.sent()) == 12, "each is one question"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    line, journal = make()
+
+    async def ask(*_: object) -> tuple[int, bytes]:
+        return status, b'{"error":"forbidden"}'
+
+    monkeypatch.setattr(line._network, "ask", ask)
+    line._due.set()
+    with pytest.raises(GatewayUnusable, match=str(status)):
+        asyncio.run(line._tend())
+    assert len(journal.sent()) == 1
