@@ -78,19 +78,22 @@ def _why(book: Book, instant: int, archive: Path) -> str:
             f"{what}: inside a gap ({book.gap.cause}) from {iso(book.gap.start)} {end}; "
             f"see bookreel gaps --archive {archive} --symbol {book.symbol}"
         )
-    when = "not begun yet" if book.ts_recv is None else "ended before"
-    return (
-        f"{what}: the recording of it had {when}; "
-        f"see bookreel sql --archive {archive} \"FROM coverage('{book.symbol}')\""
-    )
+    if book.ts_recv is None:
+        when = "the recording of it had not begun yet"
+    elif book.age_ns is None:
+        when = "the recording of it had ended before"
+    else:
+        when = "none has been pushed since a gap, or the recording of it had ended before"
+    return f"{what}: {when}; see bookreel sql --archive {archive} \"FROM coverage('{book.symbol}')\""
 
 
 def _show(book: Book) -> None:
     from bookreel.replay import iso
 
     state = "" if book.valid else "  NOT VALID"
+    age = "" if book.age_ns is None else f", {book.age_ns / 1e9:.3f} s before"
     click.echo(
-        f"{book.symbol} {book.feed}  seq {book.seq}  epoch {book.epoch}  received {iso(book.ts_recv)}{state}"
+        f"{book.symbol} {book.feed}  seq {book.seq}  epoch {book.epoch}  received {iso(book.ts_recv)}{age}{state}"
     )
     click.echo(f"{'bid size':>20} {'bid':>20}   {'ask':<20} {'ask size':<20}".rstrip())
     for row in range(max(len(book.bids), len(book.asks))):

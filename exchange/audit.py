@@ -91,7 +91,7 @@ LIMIT 1
 """
 _COVERED: Final = """
 SELECT symbol, feed, epoch_ns(min(start)), epoch_ns(max(coalesce("end", '2262-01-01'::TIMESTAMP_NS))) FROM coverage(?)
-WHERE state = 'covered' GROUP BY ALL
+WHERE state IN ('covered', 'connected') GROUP BY ALL
 """
 _LAST: Final = """
 SELECT pos, epoch_ns(ts_recv) FROM (FROM frames SELECT pos, ts_recv UNION ALL FROM sessions SELECT pos, ts_recv)

@@ -1,7 +1,6 @@
 """Reading an archive: books at any instant, SQL, and its events again, as fast as possible or at their own pace."""
 
 from bookreel.replay.archive import Archive
-from bookreel.replay.asof import Book
 from bookreel.replay.batches import Batch
 from bookreel.replay.errors import (
     BadInterval,
@@ -27,6 +26,7 @@ from bookreel.replay.events import (
     Session,
 )
 from bookreel.replay.kinds import Recorded
+from bookreel.replay.question import Book
 from bookreel.replay.selection import EVENT_TABLES, REPLAY_TABLES
 from bookreel.replay.stocks import (
     QueuedBroker,

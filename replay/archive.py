@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bookreel.book.model import Gap
-from bookreel.replay.asof import Book, Coverage, Question, best_rows, book_at, book_rows
+from bookreel.replay.asof import best_rows, book_at, book_rows
 from bookreel.replay.batches import Batch, read_batches
 from bookreel.replay.errors import NoSuchFeed, NoSuchSymbol
 from bookreel.replay.events import Numbers
@@ -27,6 +27,8 @@ from bookreel.replay.kinds import MAKERS
 from bookreel.replay.merged import Merged
 from bookreel.replay.ndjson import LineForm
 from bookreel.replay.pages import EventForm
+from bookreel.replay.pushed import pushed_at
+from bookreel.replay.question import Book, Coverage, Question
 from bookreel.replay.selection import EVENT_TABLES, Choice, Names, Selection
 from bookreel.replay.source import Source
 from bookreel.replay.stream import Events, LineStream, Stream
@@ -112,8 +114,10 @@ class Archive:
         return list(TABLES)
 
     def coverage(self, symbol: str) -> pa.Table:
-        """The symbol's streams as intervals: symbol, feed, start, end, state (``covered``, or a gap's
-        cause); a null end is open.
+        """The symbol's streams as intervals: symbol, feed, start, end, state, class; a null end is open.
+
+        ``class``: how completely a stream can prove itself, ``sequenced``, ``id-only`` or ``unsequenced``. ``state``:
+        a gap's cause, or ``covered``, but of an unsequenced stream only ``connected``: a loss does not show in it.
         """
         self._steady(lambda: self._known(self._tail.look(), symbol))
         found: pa.Table = self.sql("FROM coverage(?)", [symbol]).to_arrow_table()
@@ -128,10 +132,15 @@ class Archive:
     def book(self, symbol: str, at: Time, feed: str | None = None, depth: int | None = None) -> Book:
         """The book as it was known at an instant, at most ``depth`` levels a side (None: all). ``feed``:
         the deepest that is sequenced unless it is given. Inside a gap the last good book is given, and it
-        is not ``valid``.
+        is not ``valid``. Of a feed that is not sequenced it is the newest push, and ``age_ns`` says how old that is.
         """
         instant = to_ns(at)
-        return self._steady(lambda: book_at(self._question(symbol, feed), instant, depth))
+
+        def known() -> Book:
+            question = self._question(symbol, feed)
+            return (book_at if question.sequenced else pushed_at)(question, instant, depth)
+
+        return self._steady(known)
 
     def books(
         self,
@@ -350,7 +359,8 @@ class Archive:
         if chosen is None or chosen not in streams:
             raise NoSuchFeed(symbol, feed, best_first)
         gaps = [gap for gap in self._all_gaps(contents) if gap.symbol == symbol and gap.feed == chosen]
-        return Question(self._scanner, contents, symbol, chosen, Coverage(streams[chosen], gaps))
+        sequenced = self._tail.venue.coverage(chosen) == "sequenced"
+        return Question(self._scanner, contents, symbol, chosen, Coverage(streams[chosen], gaps), sequenced)
 
     def _known(self, contents: Contents, symbol: str) -> None:
         """Raises NoSuchSymbol."""

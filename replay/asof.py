@@ -2,7 +2,7 @@
 
 The rule: a book as of T is the newest whole book received at or before T with the deltas of its epoch
 received at or before T over it. It is *valid* where its stream was covered at T: inside the stream's life
-and not inside one of its gaps.
+and not inside one of its gaps. Of a feed without deltas: :mod:`bookreel.replay.pushed`.
 
 Where the clock was set back, the rule holds within one turn of the journal (:mod:`bookreel.storage.turns`): the book
 as of T is that at the last position of T's turn whose receive time is at or before T, by the order of the journal.
@@ -13,35 +13,29 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
-from itertools import chain, pairwise
+from itertools import chain
 from types import ModuleType
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bookreel.book.l2 import L2Book
-from bookreel.book.model import Delta, Gap, Levels
+from bookreel.book.model import Delta, Levels
+from bookreel.replay.question import NOW, Book, Question, standing
 from bookreel.storage.changes import (
     Change,
     Step,
     Whole,
-    beginnings,
-    changes,
     doubles,
     integers,
-    newest_whole,
-    steps,
 )
-from bookreel.storage.contents import Contents, Stream
-from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.schema import TIME
-from bookreel.storage.turns import Turn, turn_at
+from bookreel.storage.turns import turn_at
 
-__all__ = ["BBO", "BOOKS", "Book", "Coverage", "Question", "best_rows", "book_at", "book_rows"]
+__all__ = ["BBO", "BOOKS", "best_rows", "book_at", "book_rows"]
 
 _PRICES: Final = pa.list_(pa.float64())
 
@@ -80,160 +74,9 @@ BBO: Final = pa.schema(_BBO_COLUMNS)
 _BLOCK: Final = 8192
 """Rows collected as Python values before they become Arrow."""
 
-_NOW: Final = (1 << 63) - 1
-
 _BULK_LEVELS: Final = 50_000
 _BULK_LEVELS_FIRST: Final = 1_000_000
 """Levels from which on the bulk reader is quicker, and the first time, when it has to be loaded."""
-
-
-class Book(msgspec.Struct, frozen=True):
-    """A book at an instant, both sides best first. Times in ns.
-
-    ``seq``, ``epoch``, ``ts_event``, ``ts_recv`` are of the last change that is in it, None where nothing
-    was known yet. ``valid`` is False where the stream was not covered at that instant; ``gap`` is then the
-    gap, or None before the stream's beginning and after its end.
-    """
-
-    symbol: str
-    feed: str
-    seq: int | None
-    epoch: int | None
-    ts_event: int | None
-    ts_recv: int | None
-    bids: Levels
-    asks: Levels
-    valid: bool
-    gap: Gap | None
-
-
-class Coverage:
-    """When one stream was covered. ``gaps``: by their start."""
-
-    def __init__(self, stream: Stream, gaps: Sequence[Gap]) -> None:
-        self.stream = stream
-        self.gaps = sorted(gaps, key=lambda gap: gap.start)
-        self._starts = [gap.start for gap in self.gaps]
-
-    @property
-    def turns(self) -> tuple[Turn, ...]:
-        """The stretches of the stream's journal in which the clock was not set back, where there are several."""
-        return self.stream.turns
-
-    @property
-    def until(self) -> int | None:
-        """When the stream ended (ns), None if it has not."""
-        return self.stream.until
-
-    def gap(self, ts: int) -> Gap | None:
-        """The gap that an instant (ns) is inside of."""
-        # Gaps of one stream do not overlap, so only the newest that began before can reach it.
-        index = bisect_left(self._starts, ts) - 1
-        if index >= 0:
-            gap = self.gaps[index]
-            if gap.end is None or ts < gap.end:
-                return gap
-        return None
-
-    def valid(self, ts: int) -> bool:
-        """Whether nothing is missing at an instant (ns), and it is one instant."""
-        if any(low <= ts <= high for low, high in self.stream.doubts):
-            return False
-        until = self.stream.until
-        return self.stream.since <= ts and (until is None or ts <= until) and self.gap(ts) is None
-
-
-class Question(msgspec.Struct, frozen=True):
-    """One stream of an archive, and what is needed to answer for it."""
-
-    scanner: Scanner
-    contents: Contents
-    symbol: str
-    feed: str
-    coverage: Coverage
-
-    def bounds(self, *, until: int | None = None, pos_from: int | None = None) -> Bounds:
-        """Rows of this stream."""
-        return Bounds(symbol=self.symbol, feed=self.feed, until=until, pos_from=pos_from)
-
-    def before(self, until: int, turn: int | None) -> Iterator[Bounds]:
-        """What came before ``until`` (ns) in a turn, and all that the turn went on from, the newest first; without a
-        turn what came before.
-        """
-        bounds = self.bounds(until=until)
-        turns = self.coverage.turns
-        if turn is None:
-            yield bounds
-            return
-        last = _NOW if turn + 1 == len(turns) else turns[turn + 1].pos
-        for index in range(turn, -1, -1):
-            first = turns[index].pos if index else 0
-            yield bounds._replace(pos_from=first, pos_until=last)
-            bounds, last = bounds._replace(until=None), first
-
-    def newest(self, until: int, turn: int | None) -> Whole | None:
-        """The newest whole book there."""
-        found = (newest_whole(self.scanner, self.contents, bounds) for bounds in self.before(until, turn))
-        return next((whole for whole in found if whole is not None), None)
-
-    def parts(self, start: int, end: int) -> Iterator[tuple[int, int, int | None]]:
-        """A range of time (ns, end exclusive) as ranges that are each answered from one turn."""
-        turns = self.coverage.turns
-        edges = {edge for turn in turns for edge in (turn.since, turn.end + 1) if start < edge < end}
-        for low, high in pairwise([start, *sorted(edges), max(start, end)]):
-            yield low, high, turn_at(turns, low)
-
-    def changes(self, start: int, end: int) -> Iterator[Change]:
-        """The newest whole book before ``start`` and every change after it received before ``end`` (ns), by the
-        journal: where the clock was set back, also what came between them at other times.
-        """
-        turns = self.coverage.turns
-        if not turns:
-            return self._changes(self.newest(start, None), self.bounds(until=end))
-        touched = [at for at, turn in enumerate(turns) if turn.since < end and turn.end >= start]
-        if not touched:
-            return iter(())
-        base = self.newest(start, touched[0])
-        after = turns[touched[-1] + 1].pos if touched[-1] + 1 < len(turns) else None
-        return self._changes(base, self.bounds()._replace(pos_until=after))
-
-    def changes_of(self, start: int, end: int, turn: int | None) -> Iterator[Change]:
-        """The book as of ``start`` and every change after it before ``end`` (ns), of one turn."""
-        if turn is None:
-            return self.changes(start, end) if not self.coverage.turns else iter(())
-        base = self.newest(start, turn)
-        last = next(self.before(end, turn))
-        found = self._changes(base, last._replace(until=None, pos_from=None))
-        first = last.pos_from or 0
-        return (change for change in found if _standing(change) < first or change.ts_recv < end)
-
-    def beginnings(self, start: int, end: int) -> tuple[Bounds, Iterator[Whole]]:
-        """Where the clock was not set back, what :meth:`changes` is made of: bounds of the deltas, and the books that
-        begin anew, the first of them that of ``start``.
-        """
-        return self._beginnings(self.newest(start, None), self.bounds(until=end))
-
-    def _beginnings(self, base: Whole | None, bounds: Bounds) -> tuple[Bounds, Iterator[Whole]]:
-        bounds = bounds._replace(pos_from=None if base is None else base.pos)
-        books = beginnings(self.scanner, self.contents, bounds)
-        # A keyframe in the middle of an epoch is as good a beginning as any.
-        return bounds, books if base is None else _after(base._replace(source="push"), books)
-
-    def _changes(self, base: Whole | None, bounds: Bounds) -> Iterator[Change]:
-        bounds, books = self._beginnings(base, bounds)
-        return changes(steps(self.scanner, self.contents, bounds), books)
-
-
-def _standing(change: Change) -> int:
-    """The position at which it took effect."""
-    return max(change.pos, change.epoch)
-
-
-def _after(first: Whole, books: Iterator[Whole]) -> Iterator[Whole]:
-    yield first
-    for whole in books:
-        if whole.pos > first.pos:
-            yield whole
 
 
 def book_at(question: Question, at: int, depth: int | None) -> Book:
@@ -241,7 +84,7 @@ def book_at(question: Question, at: int, depth: int | None) -> Book:
     coverage = question.coverage
     turn = turn_at(coverage.turns, at)
     known = turn is not None or not coverage.turns
-    base = question.newest(min(at + 1, _NOW), turn) if known else None
+    base = question.newest(min(at + 1, NOW), turn) if known else None
     gap = coverage.gap(at)
     if base is None:
         return Book(question.symbol, question.feed, None, None, None, None, [], [], False, gap)
@@ -274,7 +117,7 @@ def _overlay(
     last: tuple[int, int | None, int] | None = None
     stretches = [
         bounds._replace(pos_from=max(base.pos, bounds.pos_from or 0))
-        for bounds in question.before(min(at + 1, _NOW), turn)
+        for bounds in question.before(min(at + 1, NOW), turn)
         if bounds.pos_until is None or bounds.pos_until > base.pos
     ]
     scan = question.scanner.scan
@@ -387,8 +230,7 @@ def book_rows(question: Question, start: int, end: int, every: int | None, depth
     else:
         for low, high, turn in question.parts(start, end):
             found = question.changes_of(low, high, turn)
-            first = 0 if turn is None else question.coverage.turns[turn].pos
-            _fill(block, question, found, low, high, every, depth, first)
+            _fill(block, question, found, low, high, every, depth, turn)
     return block.table()
 
 
@@ -400,16 +242,17 @@ def _fill(
     end: int,
     every: int | None,
     depth: int,
-    first: int = 0,
+    turn: int | None = None,
 ) -> None:
-    """Rows of one stretch. What came before position ``first`` was there from the start, whatever its time is."""
-    valid = question.coverage.valid
+    """Rows of one stretch, of a turn. What came before the turn was there from the start, whatever its time is."""
+    first = 0 if turn is None else question.coverage.turns[turn].pos
     bids, asks = _Side([], bid=True), _Side([], bid=False)
     change: Change | None = None
     due = start if every is None else -(-start // every) * every
 
     def write(ts: int) -> None:
         assert change is not None, "a book is known"
+        valid = question.coverage.valid(ts) if every is None else question.holds(change, ts, turn)
         block.append(
             (
                 change.epoch,
@@ -418,13 +261,13 @@ def _fill(
                 change.ts_recv,
                 *bids.top(depth),
                 *asks.top(depth),
-                valid(ts),
+                valid,
                 ts,
             )
         )
 
     for following in changes:
-        ts_recv = following.ts_recv if _standing(following) >= first else start
+        ts_recv = following.ts_recv if standing(following) >= first else start
         if every is not None and change is not None:
             while due < ts_recv and due < end:
                 write(due)

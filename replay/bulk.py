@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from bookreel.book.kernels import Changes, Ladder, Tops
-from bookreel.replay.asof import BBO, BOOKS, Coverage, Question
+from bookreel.replay.asof import BBO, BOOKS
+from bookreel.replay.question import Coverage, Question
 from bookreel.storage.changes import Whole
 
 __all__ = ["best_rows", "book_rows"]

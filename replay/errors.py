@@ -82,7 +82,9 @@ class NoSuchFeed(ReplayError, LookupError):
         self.feed = feed
         self.known = list(known)
         what = "no book" if feed is None else f"no book of feed {feed!r}"
-        has = f"it has {', '.join(known)}" if known else "record one such as mbp.150 or depth.step0"
+        has = (
+            f"it has {', '.join(known)}" if known else "record one such as mbp.150, depth.step0 or orderbook"
+        )
         super().__init__(f"the archive has {what} for {symbol!r}; {has}")
 
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 
+from bookreel import venues
 from bookreel.book.model import Gap
 from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile
 from bookreel.storage.schema import TABLES, TIME
 from bookreel.storage.turns import Span, Turn
+from bookreel.venues.message import Venue
 
 if TYPE_CHECKING:
     from bookreel.storage.manifest import FileEntry
@@ -41,6 +43,7 @@ __all__ = [
 _COLUMNS: Final[dict[str, Any]] = {
     "symbol": pa.string(),
     "feed": pa.string(),
+    "class": pa.string(),
     "depth": pa.int64(),
     "since": TIME,
     "until": TIME,
@@ -49,15 +52,10 @@ _COLUMNS: Final[dict[str, Any]] = {
 _FEED_OF: Final = {
     "book_deltas": "feed",
     "book_snapshots": "feed",
-    "bbo": "'bbo'",
-    "trades": "CASE venue WHEN 'futu' THEN 'ticker' ELSE 'trade.detail' END",
     "klines": "'kline.' || period",
     "tickers": "feed",
-    "quotes": "'quote'",
-    "broker_queue": "'broker'",
-    "timeshare": "'rt'",
 }
-"""How each table's rows name their feed, as SQL."""
+"""How rows name their feed, as SQL, of the tables whose rows are of several."""
 
 STREAMS: Final = pa.schema(_COLUMNS)
 """Columns of :func:`stream_rows`."""
@@ -89,6 +87,7 @@ _EVER: Final = (1 << 63) - 1
 _SEQUENCED: Final = re.compile(r"mbp\.(\d+)")
 _PUSHED: Final = re.compile(r"mbp\.refresh\.(\d+)")
 _MERGED: Final = re.compile(r"depth\.step(\d+)")
+_WHOLE: Final = "orderbook"
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -141,10 +140,10 @@ def book_depth(feed: str) -> int | None:
         return 1_000 - int(match[1])
     if match := _PUSHED.fullmatch(feed):
         return int(match[1])
-    return None
+    return 1_000 if feed == _WHOLE else None
 
 
-def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Stream]:
+def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]], venue: Venue) -> list[Stream]:
     """The streams that have sealed rows, each from its first row to its last: what can still be said where the
     sealer's checkpoint is lost. Raises CorruptFile.
     """
@@ -152,14 +151,15 @@ def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Str
 
     from bookreel.storage.answer import FOREIGN
 
-    listed = [entry for table in _FEED_OF for entry in files.get(table, ())]
+    feeds = _FEED_OF | {table: f"'{feed}'" for table, feed in venue.row_feeds.items()}
+    listed = [entry for table in feeds for entry in files.get(table, ())]
     footers = Digests(whole=False)
     for entry in listed:
         footers.check(root, entry)
     database = duckdb.connect()
     parts = []
     try:
-        for table, feed in _FEED_OF.items():
+        for table, feed in feeds.items():
             if paths := [str(root / entry.path) for entry in files.get(table, ())]:
                 parts.append(
                     database.read_parquet(paths).project(f"symbol, {feed} AS feed, epoch_ns(ts_recv) AS ts")
@@ -180,25 +180,28 @@ def sealed_streams(root: Path, files: Mapping[str, list[FileEntry]]) -> list[Str
     return [Stream(*life) for life in lives]
 
 
-def stream_rows(streams: Iterable[Stream]) -> pa.Table:
+def stream_rows(contents: Contents) -> pa.Table:
     """The streams as a table of :data:`STREAMS`."""
-    rows = [(s.symbol, s.feed, book_depth(s.feed), s.since, s.until) for s in streams]
+    class_of = venues.get(contents.venue).coverage
+    rows = [
+        (s.symbol, s.feed, class_of(s.feed), book_depth(s.feed), s.since, s.until) for s in contents.streams
+    ]
     return _rows(rows, STREAMS)
 
 
-def turn_rows(streams: Iterable[Stream]) -> pa.Table:
+def turn_rows(contents: Contents) -> pa.Table:
     """The turns of those streams that have several as a table of :data:`TURNS`."""
     rows = [
         (s.symbol, s.feed, turn.pos, following, turn.since, turn.end)
-        for s in streams
+        for s in contents.streams
         for turn, following in zip(s.turns, [*(turn.pos for turn in s.turns[1:]), _EVER], strict=False)
     ]
     return _rows(rows, TURNS)
 
 
-def doubt_rows(streams: Iterable[Stream]) -> pa.Table:
+def doubt_rows(contents: Contents) -> pa.Table:
     """The instants for which nothing is promised as a table of :data:`DOUBTS`."""
-    return _rows([(s.symbol, s.feed, *span) for s in streams for span in s.doubts], DOUBTS)
+    return _rows([(s.symbol, s.feed, *span) for s in contents.streams for span in s.doubts], DOUBTS)
 
 
 def _rows(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:

@@ -1,6 +1,7 @@
 -- The views and macros beside the tables. Each statement begins with CREATE at the start of a line. Names that begin with an
 -- underscore are the reader's own:
---   _streams(symbol, feed, depth, since, until)  every stream ever covered; until is null while its run is open
+--   _streams(symbol, feed, class, depth, since, until)  every stream ever covered; until is null while its run is open;
+--                                                class says how completely it can prove itself
 --   _turns(symbol, feed, pos, next_pos, since, until)  of streams whose clock was set back, the stretches where it was not
 --   _doubts(symbol, feed, low, high)             instants that lie in several of them, of which nothing is promised
 --   _archive(horizon)                            receive time of the newest record, null in an empty archive
@@ -47,10 +48,11 @@ CREATE MACRO _whole(of_symbol, of_feed, from_time, to_time) AS (
     )
 );
 
--- The levels of a book at an instant, best first. The feed is the deepest one that is sequenced, unless it is given.
+-- The levels of a book at an instant, best first. The feed is the deepest one that is sequenced, unless it is given. Of a feed
+-- that is not, they are those of the newest push, age_ns says how old it is, and after a gap nothing is valid until the next.
 CREATE MACRO book_at(symbol, ts, feed := NULL, depth := NULL) AS TABLE
 WITH chosen AS (
-    SELECT s.feed AS name, _covered(symbol, s.feed, _instant(ts)) AS valid
+    SELECT s.feed AS name, s.class = 'sequenced' AS sequenced, _covered(symbol, s.feed, _instant(ts)) AS covered
     FROM _streams s
     WHERE s.symbol = symbol AND s.depth IS NOT NULL AND (feed IS NULL OR s.feed = feed)
     ORDER BY s.depth DESC LIMIT 1
@@ -59,7 +61,7 @@ WITH chosen AS (
 turn AS (FROM _turn(symbol, (SELECT c.name FROM chosen c), _instant(ts))),
 --]
 wholes AS (
-    SELECT b.ts_recv, b.pos, b.seq, b.epoch, 9223372036854775807 AS rank
+    SELECT b.ts_recv, b.pos, b.seq, b.epoch, b.source, 9223372036854775807 AS rank
     FROM book_snapshots b
     WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c) AND b.ts_recv <= _instant(ts)
         --[turns
@@ -71,14 +73,25 @@ wholes AS (
     --[turns
     UNION ALL
     -- All that the turn went on from, whenever the clock said that it was.
-    SELECT b.ts_recv, b.pos, b.seq, b.epoch, b.pos AS rank
+    SELECT b.ts_recv, b.pos, b.seq, b.epoch, b.source, b.pos AS rank
     FROM book_snapshots b JOIN turn t ON b.pos < t.pos
     WHERE b.symbol = symbol AND b.feed = (SELECT c.name FROM chosen c) AND (b.source <> 'refresh' OR b.epoch = b.pos)
     --]
 ),
 newest AS (
-    SELECT w.ts_recv, w.pos, w.seq, w.epoch
+    SELECT w.ts_recv, w.pos, w.seq, w.epoch, w.source
     FROM wholes w ORDER BY w.rank DESC, w.ts_recv DESC, w.seq DESC NULLS LAST, w.pos DESC LIMIT 1
+),
+told AS (
+    SELECT CASE WHEN NOT c.sequenced AND n.ts_recv <= _instant(ts) THEN epoch_ns(_instant(ts)) - epoch_ns(n.ts_recv) END AS age_ns,
+        c.covered AND (c.sequenced OR (n.source = 'push' AND NOT EXISTS (
+            FROM gaps g
+            WHERE g.symbol = symbol AND g.feed = c.name AND g.repaired_by > n.pos AND g."end" <= _instant(ts)
+                --[turns
+                AND g.repaired_by < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
+                --]
+        ))) AS valid
+    FROM newest n, chosen c
 ),
 -- In two steps, so that the levels of one book are read and not those of every book before it.
 base AS (
@@ -121,8 +134,8 @@ ranked AS (
     FROM levels l WHERE l.size > 0
 )
 SELECT r.side, r.level, r.price, r.size, c.name AS feed, b.epoch,
-    coalesce(n.seq, b.seq) AS seq, coalesce(n.ts_recv, b.ts_recv) AS ts_recv, c.valid
-FROM ranked r, base b, newer n, chosen c
+    coalesce(n.seq, b.seq) AS seq, coalesce(n.ts_recv, b.ts_recv) AS ts_recv, t.valid, t.age_ns
+FROM ranked r, base b, newer n, chosen c, told t
 WHERE depth IS NULL OR r.level <= depth
 ORDER BY r.side DESC, r.level;
 
@@ -172,31 +185,37 @@ sums AS (
         arg_max(b.price, b.key) AS close, sum(b.size) AS volume, sum(b.price * b.size) AS turnover, count(*) AS count
     FROM bars b GROUP BY b.bucket
 ),
-ends AS (SELECT s.*, s.bucket + "interval"::INTERVAL AS bucket_end FROM sums s)
+ends AS (SELECT s.*, s.bucket + "interval"::INTERVAL AS bucket_end FROM sums s),
+-- Trades have numbers, which are no chain: no other feed is of that class.
+made_of AS (SELECT min(s.feed) AS feed FROM _streams s WHERE s.symbol = symbol AND s.class = 'id-only')
 SELECT e.bucket, e.open, e.high, e.low, e.close, e.volume, e.turnover, e.count,
-    _whole(symbol, 'trade.detail', e.bucket, e.bucket_end) AS valid
+    _whole(symbol, (SELECT m.feed FROM made_of m), e.bucket, e.bucket_end) AS valid
 FROM ends e ORDER BY e.bucket;
 
--- The life of each stream as intervals: covered, or a gap with its cause. A null end is open.
+-- The life of each stream as intervals. A null end is open. Where there is no gap, a stream that is not sequenced is only
+-- connected: what was lost on the way does not show in it, so nothing says that it is complete.
 CREATE VIEW _coverage AS
 WITH runs AS (
-    SELECT s.symbol, s.feed, s.since AS start, s.until FROM _streams s
+    SELECT s.symbol, s.feed, s.class, s.since AS start, s.until FROM _streams s
     UNION ALL
-    SELECT g.symbol, g.feed, g."end" AS start, s.until
+    SELECT g.symbol, g.feed, s.class, g."end" AS start, s.until
     FROM gaps g JOIN _streams s ON s.symbol = g.symbol AND s.feed = g.feed WHERE g."end" IS NOT NULL
 ),
 ended AS (
-    SELECT r.symbol, r.feed, r.start, r.until,
+    SELECT r.symbol, r.feed, r.class, r.start, r.until,
         (SELECT min(g.start) FROM gaps g WHERE g.symbol = r.symbol AND g.feed = r.feed AND g.start >= r.start) AS broken
     FROM runs r
 )
-SELECT g.symbol, g.feed, g.start, g."end", g.cause AS state FROM gaps g
+SELECT g.symbol, g.feed, g.start, g."end", g.cause AS state, s.class
+FROM gaps g LEFT JOIN _streams s ON s.symbol = g.symbol AND s.feed = g.feed
 UNION ALL
-SELECT e.symbol, e.feed, e.start, coalesce(e.broken, e.until) AS "end", 'covered' AS state FROM ended e
+SELECT e.symbol, e.feed, e.start, coalesce(e.broken, e.until) AS "end",
+    CASE e.class WHEN 'unsequenced' THEN 'connected' ELSE 'covered' END AS state, e.class
+FROM ended e
 WHERE e.broken IS NULL OR e.broken > e.start;
 
 CREATE MACRO coverage(symbol) AS TABLE
-SELECT c.symbol, c.feed, c.start, c."end", c.state
+SELECT c.symbol, c.feed, c.start, c."end", c.state, c.class
 FROM _coverage c WHERE c.symbol = symbol ORDER BY c.feed, c.start, c."end";
 
 -- Each bar as last pushed.

@@ -163,7 +163,7 @@ class Database:
         con = self._con.cursor()
         for name, rows in _OF_STREAMS.items():
             if name in names:
-                con.register(name, rows(contents.streams))
+                con.register(name, rows(contents))
         if "_archive" in names:
             con.register("_archive", pa.table({"horizon": pa.array([contents.horizon], TIME)}))
         for table in TABLES.keys() & names:

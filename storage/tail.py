@@ -273,7 +273,9 @@ class Tail:
             streams.append(Stream(run.symbol, run.feed, run.first, until, turns, run.doubts))
         files = {table: manifest.files(table) for table in TABLES}
         if self._lost is not None:
-            streams = _joined(_turned(sealed_streams(self._root, files), self._sealed_turns()), streams)
+            streams = _joined(
+                _turned(sealed_streams(self._root, files, self.venue), self._sealed_turns()), streams
+            )
         return Contents(
             root=self._root,
             venue=self.venue.name,

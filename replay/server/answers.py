@@ -53,7 +53,7 @@ class GapAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A book, best first; a level is price and size."""
+    """A book, best first; a level is price and size. ``age_ns``: how old its push was, of a feed that only pushes."""
 
     symbol: str
     feed: str
@@ -65,6 +65,7 @@ class BookAnswer(msgspec.Struct, frozen=True, kw_only=True):
     gap: GapAnswer | None
     bids: Levels
     asks: Levels
+    age_ns: int | None
 
 
 class SymbolsAnswer(msgspec.Struct, frozen=True):
@@ -89,13 +90,17 @@ class TableAnswer(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A part of a stream's life: ``state`` is ``covered`` or a gap's cause; a null end is open."""
+    """A part of a stream's life; a null end is open. ``state`` is a gap's cause, or else ``covered``, but of an
+    unsequenced stream only ``connected``: nothing shows whether it is complete. ``class`` is ``sequenced``,
+    ``id-only`` or ``unsequenced``; null where the stream never began.
+    """
 
     symbol: str
     feed: str
     start: str
     end: str | None
     state: str
+    class_: str | None = msgspec.field(name="class")
 
 
 class CountAnswer(msgspec.Struct, frozen=True):

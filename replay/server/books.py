@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bookreel.replay.archive import Archive
-from bookreel.replay.asof import BBO, BOOKS, Book
+from bookreel.replay.asof import BBO, BOOKS
 from bookreel.replay.errors import NoSuchFeed
+from bookreel.replay.question import Book
 from bookreel.replay.server.answers import BookAnswer, GapAnswer, json_answer
 from bookreel.replay.server.delivery import Delivery, Parts, deliver
 from bookreel.replay.server.desk import Desk
@@ -66,6 +67,7 @@ def _answer(found: Book) -> BookAnswer:
         gap=None if found.gap is None else GapAnswer.of(found.gap),
         bids=found.bids,
         asks=found.asks,
+        age_ns=found.age_ns,
     )
 
 
@@ -77,6 +79,8 @@ def _conflict(found: Book, instant: int) -> Conflict:
         reason = f"that is inside a gap ({gap.cause}) from {gap.start} {end}"
     elif found.ts_recv is None:
         reason = "the recording of it had not begun"
+    elif found.age_ns is not None:
+        reason = "none has been pushed since a gap, or the recording of it had ended"
     else:
         reason = "the recording of it had ended, or its clock was set back"
     return Conflict(

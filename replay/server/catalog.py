@@ -51,9 +51,12 @@ def coverage(desk: Desk, values: dict[str, Any]) -> Parts:
     symbol = values["symbol"]
     found = desk.call(lambda archive: archive.coverage(symbol))
     columns = [found[name].cast(pa.int64()).to_pylist() for name in ("start", "end")]
-    rows = zip(found["feed"].to_pylist(), *columns, found["state"].to_pylist(), strict=True)
+    texts = [found[name].to_pylist() for name in ("feed", "state", "class")]
     return json_answer(
-        [Span(symbol, feed, stamp(start) or "", stamp(end), state) for feed, start, end, state in rows]
+        [
+            Span(symbol, feed, stamp(start) or "", stamp(end), state, class_)
+            for feed, state, class_, start, end in zip(*texts, *columns, strict=True)
+        ]
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bookreel.replay import Archive
+from tests.replay.gateway import Gateway
 from tests.replay.market import Market
 
 STEPS = 250
@@ -44,6 +45,14 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bookreel.replay.sweep._FIRST_ROWS", 4)
     monkeypatch.setattr("bookreel.replay.sweep._WINDOW_ROWS", 64)
     monkeypatch.setattr("bookreel.replay.sweep._LEAST_ROWS", 2)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """A recording of the gateway of stocks."""
+    made = Gateway(tmp_path / "gateway")
+    yield made
+    made.journal.close()
 
 
 @pytest.fixture(params=[1, 2])

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,8 +31,7 @@ ID = 4611686018427387907
 
 
 @pytest.fixture(params=["sealed", "half", "tail"])
-def archive(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Archive]:
-    gateway = Gateway(tmp_path / "archive")
+def archive(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Archive]:
     gateway.subscribe(1, "HK.00700", OTHER)
     gateway.book(2, [(300.2, 100, 2), (300.0, 300, 4)], [(300.4, 200, 1)])
     gateway.ticks(3, ID, ID + 1)
@@ -53,7 +51,6 @@ def archive(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Archive]
     gateway.flush()
     with Archive(gateway.path) as opened:
         yield opened
-    gateway.journal.close()
 
 
 def by_kind(archive: Archive, **choice: Any) -> Counter[str]:
@@ -157,8 +154,7 @@ def test_a_filter_of_symbols(archive: Archive) -> None:
     assert {event.symbol for event in found} == {OTHER} and len(found) == 2  # type: ignore[union-attr]
 
 
-def test_an_asked_book_comes_as_such(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path / "archive")
+def test_an_asked_book_comes_as_such(gateway: Gateway) -> None:
     gateway.subscribe(1)
     gateway.book(2, [(1.0, 1, 1)], [(2.0, 1, 1)])
     gateway.asked_book(3, [(1.0, 2, 1)], [(2.0, 1, 1)])
@@ -167,4 +163,3 @@ def test_an_asked_book_comes_as_such(tmp_path: Path) -> None:
         sources = [event.source for event in archive.events(tables="book_snapshots")]  # type: ignore[union-attr]
         assert sources == ["push", "refresh"]
         assert len(list(archive.events(tables="book_snapshots", numbers="decimal"))) == 2
-    gateway.journal.close()

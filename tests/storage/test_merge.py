@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import Delta, Gap
 from bookreel.replay import Archive
-from bookreel.replay.asof import Coverage
+from bookreel.replay.question import Coverage
 from bookreel.storage.changes import Step, changes, steps, wholes
 from bookreel.storage.compact import compact
 from bookreel.storage.contents import Contents, Stream
