@@ -72,12 +72,15 @@ class Url(click.ParamType[str]):
         return text
 
 
-def archive_option(*, required: bool = True, exists: bool = True, help: str = "") -> Callable[[_F], _F]:
-    """`--archive DIR`. ``exists``: it has to be there, the command only reads."""
+def archive_option(
+    *, required: bool = True, exists: bool = True, multiple: bool = False, help: str = ""
+) -> Callable[[_F], _F]:
+    """`--archive DIR`. ``exists``: it has to be there, the command only reads. ``multiple``: there may be several."""
     return click.option(
         "--archive",
         type=click.Path(exists=exists, file_okay=False, path_type=Path),
         required=required,
+        multiple=multiple,
         metavar="DIR",
         help=f"The archive's folder.{help}",
     )

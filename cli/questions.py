@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from bookreel.replay import Archive
+from bookreel.replay import Archive, Archives
 from bookreel.storage.errors import FileGone, QueryError
 
 __all__ = ["Params", "Rows", "answer", "ask"]
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
     batches: Iterable[pa.RecordBatch]
 
 
-def ask(archive: Archive, query: str, params: Params = None) -> Rows:
+def ask(archive: Archive | Archives, query: str, params: Params = None) -> Rows:
     """The rows of one reading statement, never all of them in memory.
 
     Raises ``QueryError`` where the statement is wrong and ``CorruptFile`` where what it reads is damaged, here
@@ -43,7 +43,7 @@ def ask(archive: Archive, query: str, params: Params = None) -> Rows:
         raise _as_sentence(error) from error
 
 
-def _begun(archive: Archive, query: str, params: Params) -> Rows:
+def _begun(archive: Archive | Archives, query: str, params: Params) -> Rows:
     reader = archive.sql(query, params).to_arrow_reader(BATCH_ROWS)
     first = next(iter(reader), None)
     return Rows(reader.schema, _batches(first, reader))

@@ -1,6 +1,7 @@
 """Reading an archive: books at any instant, SQL, and its events again, as fast as possible or at their own pace."""
 
 from bookreel.replay.archive import Archive
+from bookreel.replay.archives import Archives
 from bookreel.replay.batches import Batch
 from bookreel.replay.errors import (
     BadInterval,
@@ -11,6 +12,7 @@ from bookreel.replay.errors import (
     NoSuchSymbol,
     NoSuchTable,
     ReplayError,
+    SameVenue,
 )
 from bookreel.replay.events import (
     End,
@@ -45,6 +47,7 @@ __all__ = [
     "EVENT_TABLES",
     "REPLAY_TABLES",
     "Archive",
+    "Archives",
     "BadInterval",
     "BadSpeed",
     "BadTime",
@@ -75,6 +78,7 @@ __all__ = [
     "RecordedTicker",
     "RecordedTrade",
     "ReplayError",
+    "SameVenue",
     "Session",
     "StockKline",
     "StockSnapshot",

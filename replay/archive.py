@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,12 +31,12 @@ from bookreel.replay.pushed import pushed_at
 from bookreel.replay.question import Book, Coverage, Question
 from bookreel.replay.selection import EVENT_TABLES, Choice, Names, Selection
 from bookreel.replay.source import Source
+from bookreel.replay.steady import steady
 from bookreel.replay.stream import Events, LineStream, Stream
 from bookreel.replay.times import Interval, Time, to_interval, to_ns
 from bookreel.storage.answer import Answer
 from bookreel.storage.contents import Contents, book_depth
 from bookreel.storage.digests import Digests
-from bookreel.storage.errors import FileGone
 from bookreel.storage.query import Database, tables_needed
 from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import TABLES
@@ -47,9 +47,6 @@ __all__ = ["Archive"]
 
 _BOOK_TABLES: Final = ("book_snapshots", "book_deltas")
 _GAP_FIELDS: Final = Gap.__struct_fields__
-_TRIES: Final = 5
-
-_T = TypeVar("_T")
 
 
 class Archive:
@@ -107,7 +104,7 @@ class Archive:
             gaps = (gap.symbol for gap in self._all_gaps(contents))
             return sorted({stream.symbol for stream in contents.streams} | set(gaps))
 
-        return self._steady(known)
+        return steady(known)
 
     def tables(self) -> list[str]:
         """The tables that SQL can name."""
@@ -119,7 +116,7 @@ class Archive:
         ``class``: how completely a stream can prove itself, ``sequenced``, ``id-only`` or ``unsequenced``. ``state``:
         a gap's cause, or ``covered``, but of an unsequenced stream only ``connected``: a loss does not show in it.
         """
-        self._steady(lambda: self._known(self._tail.look(), symbol))
+        steady(lambda: self._known(self._tail.look(), symbol))
         found: pa.Table = self.sql("FROM coverage(?)", [symbol]).to_arrow_table()
         return found
 
@@ -127,7 +124,7 @@ class Archive:
         """The relation of one reading statement over the tables, the view ``bars`` and the macros: all that a
         ``duckdb.DuckDBPyRelation`` has. Raises ``QueryError`` and ``CorruptFile``, also when rows are fetched.
         """
-        return self._steady(lambda: self._database.run(self._tail.look(tables_needed(query)), query, params))
+        return steady(lambda: self._database.run([self._tail.look(tables_needed(query))], query, params))
 
     def book(self, symbol: str, at: Time, feed: str | None = None, depth: int | None = None) -> Book:
         """The book as it was known at an instant, at most ``depth`` levels a side (None: all). ``feed``:
@@ -140,7 +137,7 @@ class Archive:
             question = self._question(symbol, feed)
             return (book_at if question.sequenced else pushed_at)(question, instant, depth)
 
-        return self._steady(known)
+        return steady(known)
 
     def books(
         self,
@@ -156,7 +153,7 @@ class Archive:
         """
         since, until = to_ns(start), to_ns(end)
         step = None if every is None else to_interval(every)
-        return self._steady(lambda: book_rows(self._question(symbol, feed), since, until, step, depth))
+        return steady(lambda: book_rows(self._question(symbol, feed), since, until, step, depth))
 
     def book_feeds(self, symbol: str) -> list[str]:
         """The feeds of the symbol that a book can be had of, the one to be preferred first."""
@@ -166,14 +163,14 @@ class Archive:
             self._known(contents, symbol)
             return _book_feeds(contents, symbol)
 
-        return self._steady(known)
+        return steady(known)
 
     def bbo(self, symbol: str, start: Time, end: Time, feed: str | None = None) -> pa.Table:
         """The best bid and offer after each change of the book, columns as in
         :data:`bookreel.replay.asof.BBO`.
         """
         since, until = to_ns(start), to_ns(end)
-        return self._steady(lambda: best_rows(self._question(symbol, feed), since, until))
+        return steady(lambda: best_rows(self._question(symbol, feed), since, until))
 
     def events(
         self,
@@ -333,17 +330,8 @@ class Archive:
             end=None if end is None else to_ns(end),
         )
         for symbol in sorted(selection.symbols or ()):
-            self._steady(lambda name=symbol: self._known(self._tail.look(), name))  # type: ignore[misc]
+            steady(lambda name=symbol: self._known(self._tail.look(), name))  # type: ignore[misc]
         return Source(self.path, selection, verify_on_read=self._digests.whole, shared=self._shared)
-
-    def _steady(self, answer: Callable[[], _T]) -> _T:
-        """An answer, looked for again where a day was compacted while its old files were still to be read."""
-        for _ in range(_TRIES - 1):
-            try:
-                return answer()
-            except FileGone:
-                continue
-        return answer()
 
     def _question(self, symbol: str, feed: str | None) -> Question:
         """Raises NoSuchSymbol, NoSuchFeed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "NoSuchSymbol",
     "NoSuchTable",
     "ReplayError",
+    "SameVenue",
 ]
 
 
@@ -86,6 +88,19 @@ class NoSuchFeed(ReplayError, LookupError):
             f"it has {', '.join(known)}" if known else "record one such as mbp.150, depth.step0 or orderbook"
         )
         super().__init__(f"the archive has {what} for {symbol!r}; {has}")
+
+
+class SameVenue(ReplayError, ValueError):
+    """Two archives of one venue were to be asked together."""
+
+    def __init__(self, venue: str, first: Path, second: Path) -> None:
+        self.venue = venue
+        self.first = first
+        self.second = second
+        super().__init__(
+            f"{first} and {second} are both of {venue}: ask one of each venue; bookreel merge makes one archive of "
+            "two that recorded the same feed"
+        )
 
 
 class NoSuchTable(ReplayError, LookupError):

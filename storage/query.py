@@ -1,4 +1,5 @@
-"""SQL over an archive: one DuckDB view for each table, sealed files and journal tail together, and macros.
+"""SQL over an archive, or several of different venues: one DuckDB view for each table, sealed files and journal tail
+together, and macros.
 
 A statement can read what is in the archive and nothing else: no file, no Python variable, no setting; and
 it cannot write.
@@ -111,18 +112,18 @@ def open_views(archive: Path | str, tables: Collection[str] | None = None) -> du
         contents = tail.look(wanted)
     finally:
         tail.close()
-    return Database(root).view(contents, None if tables is None else wanted | _OWN.keys() | {"gaps"})
+    return Database(root).view([contents], None if tables is None else wanted | _OWN.keys() | {"gaps"})
 
 
 class Database:
-    """An in-memory DuckDB that can see one archive. Each :meth:`view` is a connection with views of its own.
+    """An in-memory DuckDB that can see these archives. Each :meth:`view` is a connection with views of its own.
 
     ``digests``: what sealed files are checked by before the first query that uses them; by their footers, unless it
     is given. ``memory_bytes``: of a statement, which then runs in one thread and leaves nothing on disk.
     """
 
     def __init__(
-        self, archive: Path, *, digests: Digests | None = None, memory_bytes: int | None = None
+        self, *archives: Path, digests: Digests | None = None, memory_bytes: int | None = None
     ) -> None:
         self._digests = Digests(whole=False) if digests is None else digests
         self._con = duckdb.connect(":memory:")
@@ -132,7 +133,7 @@ class Database:
             self._con.unregister("_empty")
         for statement in _UNTURNED.values():
             self._con.execute(statement)
-        folder = str(archive.absolute() / "parquet").replace("'", "''")
+        folders = ", ".join(_quoted(f"{archive.absolute() / 'parquet'}/") for archive in archives)
         bounds = (
             ()
             if memory_bytes is None
@@ -141,7 +142,7 @@ class Database:
         for setting in (
             *bounds,
             "timezone = 'UTC'",
-            f"allowed_directories = ['{folder}/']",
+            f"allowed_directories = [{folders}]",
             "enable_external_access = false",
             "python_enable_replacements = false",
             "lock_configuration = true",
@@ -152,9 +153,11 @@ class Database:
         """Let the memory go. Relations that were handed out end with it."""
         self._con.close()
 
-    def view(self, contents: Contents, needed: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
-        """A connection that sees ``contents``, of the tables in ``needed`` (see :func:`names_needed`; None:
-        all).
+    def view(
+        self, contents: Sequence[Contents], needed: Iterable[str] | None = None
+    ) -> duckdb.DuckDBPyConnection:
+        """A connection that sees ``contents``, of one archive or several, of the tables in ``needed`` (see
+        :func:`names_needed`; None: all).
 
         The others are there too, but empty, so that DuckDB can tell near names.
         Raises :class:`CorruptFile` where a file is not what was written, or cannot be opened at all.
@@ -163,18 +166,23 @@ class Database:
         con = self._con.cursor()
         for name, rows in _OF_STREAMS.items():
             if name in names:
-                con.register(name, rows(contents))
+                con.register(name, pa.concat_tables(rows(each) for each in contents))
         if "_archive" in names:
-            con.register("_archive", pa.table({"horizon": pa.array([contents.horizon], TIME)}))
+            horizons = [each.horizon for each in contents if each.horizon is not None]
+            horizon = pa.array([max(horizons, default=None)], TIME)
+            con.register("_archive", pa.table({"horizon": horizon}))
         for table in TABLES.keys() & names:
             self._show(con, contents, table)
-        if any(stream.turns for stream in contents.streams):
+        if any(stream.turns for each in contents for stream in each.streams):
             for name in _TURNED & names:
                 con.execute(DEFINITIONS[name].replace("CREATE", "CREATE TEMP", 1))
         return con
 
     def run(
-        self, contents: Contents, statement: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+        self,
+        contents: Sequence[Contents],
+        statement: str,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
     ) -> Answer:
         """The relation of one reading statement. Raises :class:`QueryError`, :class:`CorruptFile`; as it is lazy,
         some of them when rows are fetched.
@@ -192,22 +200,25 @@ class Database:
             raise QueryError("the statement gives no rows", "write one SELECT")
         return Answer(relation, partial(_explain, contents, names))
 
-    def _show(self, con: duckdb.DuckDBPyConnection, contents: Contents, table: str) -> None:
+    def _show(self, con: duckdb.DuckDBPyConnection, contents: Sequence[Contents], table: str) -> None:
         """Put the table's rows in front of the empty one of that name."""
         schema = TABLES[table]
-        for entry in contents.files.get(table, ()):
-            self._digests.check(contents.root, entry)
-        con.register(f"_tail_{table}", contents.tail.get(table, schema.empty_table()))
         # A bare column name would be taken for a parameter where a macro that has one called so reads the
         # view.
         columns = ", ".join(f't."{name}"' for name in schema.names)
-        parts = [f"SELECT {columns} FROM _tail_{table} t"]  # noqa: S608 - names of the schema
-        for added, paths in _by_columns(contents, table).items():
-            files = ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in paths)
-            source = f"read_parquet([{files}], hive_partitioning = false)"
-            missing = set(ADDED.get(table, ())).difference(added)
-            names = (f'NULL AS "{name}"' if name in missing else f't."{name}"' for name in schema.names)
-            parts.insert(0, f"SELECT {', '.join(names)} FROM {source} t")  # noqa: S608 - names of the schema
+        parts = []
+        for number, each in enumerate(contents):
+            for entry in each.files.get(table, ()):
+                self._digests.check(each.root, entry)
+            for added, paths in _by_columns(each, table).items():
+                files = ", ".join(_quoted(str(path.absolute())) for path in paths)
+                source = f"read_parquet([{files}], hive_partitioning = false)"
+                missing = set(ADDED.get(table, ())).difference(added)
+                names = (f'NULL AS "{name}"' if name in missing else f't."{name}"' for name in schema.names)
+                parts.append(f"SELECT {', '.join(names)} FROM {source} t")  # noqa: S608 - names of the schema
+            tail = f"_tail_{table}_{number}"
+            con.register(tail, each.tail.get(table, schema.empty_table()))
+            parts.append(f"SELECT {columns} FROM {tail} t")  # noqa: S608 - names of the schema
         try:
             con.execute(f"CREATE TEMP VIEW {table} AS {' UNION ALL '.join(parts)}")
         except FOREIGN:
@@ -222,6 +233,11 @@ def _by_columns(contents: Contents, table: str) -> dict[tuple[str, ...], list[Pa
     for entry in contents.files.get(table, ()):
         found.setdefault(entry.added, []).append(contents.root / entry.path)
     return found
+
+
+def _quoted(text: str) -> str:
+    """A text as SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def check_reading(con: duckdb.DuckDBPyConnection, statement: str) -> None:
@@ -242,7 +258,7 @@ def check_reading(con: duckdb.DuckDBPyConnection, statement: str) -> None:
         )
 
 
-def _explain(contents: Contents, names: Iterable[str], error: Exception) -> StorageError:
+def _explain(contents: Sequence[Contents], names: Iterable[str], error: Exception) -> StorageError:
     """What an error while rows were fetched means: a file of these tables that is damaged, or else the statement."""
     try:
         _blame(contents, TABLES.keys() & set(names))
@@ -251,12 +267,13 @@ def _explain(contents: Contents, names: Iterable[str], error: Exception) -> Stor
     return query_error(error)
 
 
-def _blame(contents: Contents, tables: Iterable[str]) -> None:
+def _blame(contents: Sequence[Contents], tables: Iterable[str]) -> None:
     """Raise :class:`CorruptFile` for the first file of these tables that is not what was written."""
     digests = Digests()
     for table in tables:
-        for entry in contents.files.get(table, ()):
-            digests.check(contents.root, entry)
+        for each in contents:
+            for entry in each.files.get(table, ()):
+                digests.check(each.root, entry)
 
 
 def query_error(error: Exception) -> QueryError:

@@ -312,7 +312,7 @@ class _Checker:
     def _trades(self, contents: Contents) -> None:
         database = Database(self._root, digests=self._digests)
         try:
-            con = database.view(contents, ["trades"])
+            con = database.view([contents], ["trades"])
             time = "epoch_ns(ts_recv)"
             within = f"($since IS NULL OR {time} >= $since) AND ($until IS NULL OR {time} < $until)"
             span = {"since": self._since, "until": self._until}

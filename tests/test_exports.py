@@ -12,11 +12,12 @@ PUBLIC = {
         OpenGap Outcome Snapshot State SyncState Ticker Trade
     """,
     "bookreel.replay": """
-        Archive BadInterval BadSpeed BadTime BadToken Batch Book CorruptFile EVENT_TABLES End Events
+        Archive Archives BadInterval BadSpeed BadTime BadToken Batch Book CorruptFile EVENT_TABLES End Events
         LineStream NoSuchFeed NoSuchSymbol NoSuchTable NotAnArchive QueryError QueuedBroker REPLAY_TABLES
         Recorded RecordedBbo RecordedDelta RecordedFrame RecordedGap RecordedInstrument
         RecordedKline RecordedMinute RecordedQueue RecordedQuote RecordedSnapshot RecordedTicker
-        RecordedTrade ReplayError Session StockKline StockSnapshot StockTrade Stream Unsettled iso to_interval to_ns
+        RecordedTrade ReplayError SameVenue Session StockKline StockSnapshot StockTrade Stream
+        Unsettled iso to_interval to_ns
     """,
     "bookreel.replay.server": "Limits ROUTES Route ServeError Server Settings make_app",
     "bookreel.exchange": """

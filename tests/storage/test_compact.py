@@ -539,7 +539,7 @@ def test_readers_that_looked_before_the_switch_look_again(tmp_path: Path) -> Non
         with pytest.raises(FileGone):
             list(Scanner().scan(contents, "trades", ["pos"]))
         with pytest.raises(FileGone):
-            Database(tmp_path).view(contents, ["trades"])
+            Database(tmp_path).view([contents], ["trades"])
         rows = sum(piece.num_rows for piece in Scanner().scan(tail.look(["trades"]), "trades", ["pos"]))
         assert rows == len(before)
         # A query that looked in the moment before is asked again.

@@ -22,7 +22,7 @@ def ask(
 ) -> list[tuple[Any, ...]]:
     tail = Tail(recording.path)
     database = Database(recording.path, digests=digests)
-    return database.run(tail.look(tables_needed(query)), query, params).fetchall()
+    return database.run([tail.look(tables_needed(query))], query, params).fetchall()
 
 
 @pytest.fixture(params=["tail", "sealed", "both"])
