@@ -44,7 +44,7 @@ def test_what_is_in_it(recording: Any) -> None:
     with Archive(recording.path) as archive:
         assert archive.symbols() == ["btcusdt"]
         assert "trades" in archive.tables()
-        assert set(archive.coverage("btcusdt")["state"].to_pylist()) == {"covered", "disconnect"}
+        assert set(archive.coverage("btcusdt")["state"].to_pylist()) == {"covered", "connected", "disconnect"}
         with pytest.raises(NoSuchSymbol, match="btcusdt") as caught:
             archive.coverage("btcusdtt")
         assert caught.value.exit_code == 2

@@ -236,7 +236,7 @@ def test_book_at_is_the_book_of_the_python_reader(captured: Path) -> None:
             "select epoch_ns(min(ts_recv)), epoch_ns(max(ts_recv)) from book_deltas"
         ).fetchall()[0]
         contents = archive._tail.look(["book_deltas", "book_snapshots", "gaps"])
-        con = archive._database.view(contents, names_needed("book_at"))
+        con = archive._database.view([contents], names_needed("book_at"))
         for _ in range(200):
             at = draw.randrange(span[0] + 1_000_000_000, span[1])
             book = archive.book("btcusdt", at)

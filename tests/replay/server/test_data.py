@@ -207,7 +207,7 @@ def test_a_book(site: Site, recorded: Path) -> None:
     with Archive(recorded) as archive:
         expected = archive.book(SYMBOL, known)
     assert list(found) == [
-        "symbol", "feed", "seq", "epoch", "ts_event", "ts_recv", "valid", "gap", "bids", "asks"
+        "symbol", "feed", "seq", "epoch", "ts_event", "ts_recv", "valid", "gap", "bids", "asks", "age_ns"
     ]  # fmt: skip
     assert (found["bids"], found["asks"]) == (
         [list(level) for level in expected.bids],
