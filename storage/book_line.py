@@ -9,7 +9,7 @@ from collections import deque
 
 import msgspec
 
-from bookreel.book.l2 import L2Book
+from bookreel.book.l2 import Book, L2Book
 from bookreel.book.model import Snapshot
 from bookreel.book.sync import Stamped
 from bookreel.storage.stream import Stream
@@ -45,7 +45,7 @@ class BookLine:
         self.unchecked = True
         self.generation = 0
         self.waiting: deque[Stamped | Begin | Lost] = deque()
-        self.book: L2Book | None = None
+        self.book: Book | None = None
         self.seq = 0
         self._connection: object = None
 
@@ -81,7 +81,7 @@ class BookLine:
             self.book = None
 
 
-def copied(book: L2Book) -> L2Book:
+def copied(book: Book) -> L2Book:
     """A book that goes its own way."""
     other = L2Book()
     other.load(list(book.bids.items()), list(book.asks.items()))

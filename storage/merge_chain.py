@@ -29,7 +29,7 @@ from typing import Final
 
 import msgspec
 
-from bookreel.book.l2 import L2Book
+from bookreel.book.l2 import Book, L2Book
 from bookreel.book.model import Snapshot
 from bookreel.book.sync import BUFFER_LIMIT, Stamped
 from bookreel.storage.book_line import Begin, BookLine, Lost, copied
@@ -76,7 +76,7 @@ class Chain:
         self.seq: int | None = None
         self._rows = rows
         self._unequal = unequal
-        self._book = L2Book()
+        self._book: Book = L2Book()
         self._generation = 0
         self._pos = 0
         self._ts = 0
@@ -297,7 +297,7 @@ class Chain:
         self._write_book()
         return True
 
-    def _begin(self, line: BookLine, book: L2Book, seq: int, place: tuple[int, int], ts_event: int) -> None:
+    def _begin(self, line: BookLine, book: Book, seq: int, place: tuple[int, int], ts_event: int) -> None:
         """A new chain, in an epoch of its own. Where the line did not agree with the old one, no other one is known
         to agree with this.
         """
