@@ -244,7 +244,10 @@ class PushLine:
         if unlisted := taken - outcome.subscribed:
             self._silent("subscribed, and not listed by the gateway", None, unlisted)
         self._listed(outcome.subscribed, outcome.asked_wall)
-        stats.acked |= taken & outcome.subscribed
+        begun = taken & outcome.subscribed
+        for text in begun:
+            self._tape.subscribed(text)
+        stats.acked |= begun
         return bool(outcome.refused or unlisted)
 
     def _listed(self, texts: Collection[str], asked_wall: int) -> None:

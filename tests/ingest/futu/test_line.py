@@ -18,6 +18,7 @@ from bookreel.ingest.futu.line import PushLine
 from bookreel.ingest.network import AioNetwork
 from bookreel.ingest.reconnect import backoff
 from bookreel.ingest.tape import Tape
+from bookreel.storage.record import Direction
 from bookreel.venues.futu.proto import message_class
 from tests.ingest.conftest import ManualClock, MemoryJournal
 
@@ -90,6 +91,34 @@ def test_pushes_that_are_shed_are_counted(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(LineDown):
         asyncio.run(line._read(Pushes()))
     assert (line.stats.frames, line.stats.shed) == (3, 1)
+
+
+def test_only_what_is_listed_is_subscribed_and_only_what_is_not_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line, journal = make()
+    listed = [2]
+
+    async def ask(method: str, url: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+        told: dict[str, Any] = {}
+        if url.endswith("query-subscription"):
+            stock = {"market": 1, "code": "00700"}
+            subs = [{"sub_type": kind, "security_list": [stock]} for kind in listed]
+            told = {"conn_sub_info_list": [{"sub_info_list": subs}]}
+        return 200, json.dumps({"ret_type": 0, "s2c": told}).encode()
+
+    monkeypatch.setattr(line._network, "ask", ask)
+    assert asyncio.run(line._subscribe()), "it has to be asked again"
+    assert line.stats.acked == {"1_00700/2"} == set(journal.streams)
+    [event] = journal.events("silence")
+    assert event["topics"] == ["1_00700/4"] and event["renewed"] and "since" not in event
+    listed.append(4)
+    before = len(journal.records)
+    assert not asyncio.run(line._subscribe())
+    assert line.stats.acked == {"1_00700/2", "1_00700/4"} and journal.streams == ["1_00700/2", "1_00700/4"]
+    sent = [record.payload for record in journal.records[before:] if record.direction is Direction.OUT]
+    [asked] = [json.loads(text)["asked"] for text in sent if b'"subscribe"' in text]
+    assert asked["sub_types"] == [4]
 
 
 @pytest.mark.parametrize("status", [503, None], ids=["unavailable", "nobody there"])
