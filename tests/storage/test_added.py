@@ -38,6 +38,7 @@ def rows(table: str, first: int, values: Iterable[Any]) -> pa.Table:
 
 
 LOOKED_AT = {"trades": "origin", "book_snapshots": "bid_orders"}
+SQL_TYPES = {"trades": "VARCHAR", "book_snapshots": "BIGINT[]"}
 VALUES = {"trades": ORIGINS, "book_snapshots": ORDERS}
 
 
@@ -59,7 +60,9 @@ def assert_whole(archive: Path, table: str) -> None:
         found = opened.sql(f"SELECT pos, {name} FROM {table} ORDER BY pos").fetchall()
         assert found == [*enumerate(values, 1)]
         assert opened.sql(f"SELECT count(*) FROM {table} WHERE {name} IS NULL").fetchall() == [(4,)]
-        assert opened.sql(f"FROM {table} LIMIT 0").columns == TABLES[table].names
+        empty = opened.sql(f"FROM {table} LIMIT 0")
+        assert empty.columns == TABLES[table].names
+        assert str(empty.types[empty.columns.index(name)]) == SQL_TYPES[table]
         batches = [batch.rows[table] for batch in opened.batches(tables=table)]
         assert pa.concat_tables(batches)[name].to_pylist() == values
         assert pa.concat_tables(batches).schema.equals(TABLES[table])
