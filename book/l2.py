@@ -7,16 +7,12 @@ the two best prices are followed all the time: they tell a crossed book at once.
 
 from __future__ import annotations
 
-import heapq
 from math import inf, isfinite
-from operator import itemgetter
 
 from bookreel.book.errors import InvariantBroken
 from bookreel.book.model import Delta, Levels
 
 __all__ = ["Book", "L2Book"]
-
-_price = itemgetter(0)
 
 
 class Book:
@@ -52,12 +48,17 @@ class Book:
 
     def top(self, depth: int | None = None) -> tuple[Levels, Levels]:
         """(bids, asks), each best first and at most ``depth`` levels (None: all)."""
+        if depth == 1:
+            bid, bid_size, ask, ask_size = self.best()
+            return (
+                [] if bid is None or bid_size is None else [(bid, bid_size)],
+                [] if ask is None or ask_size is None else [(ask, ask_size)],
+            )
         bids, asks = self.bids, self.asks
-        if depth is None or depth >= max(len(bids), len(asks)):
-            return sorted(bids.items(), reverse=True), sorted(asks.items())
-        return (
-            heapq.nlargest(depth, bids.items(), key=_price),
-            heapq.nsmallest(depth, asks.items(), key=_price),
+        # Sorting prices alone is faster than any search for the best few of some hundred pairs.
+        high, low = sorted(bids, reverse=True)[:depth], sorted(asks)[:depth]
+        return list(zip(high, map(bids.__getitem__, high), strict=True)), list(
+            zip(low, map(asks.__getitem__, low), strict=True)
         )
 
     def __eq__(self, other: object) -> bool:

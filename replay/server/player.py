@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from aiohttp import WSCloseCode, web
@@ -184,31 +184,38 @@ class Player:
 
     async def _give(self, lines: LineStream) -> None:
         """Send batches and answers, until the end."""
-        chunk: asyncio.Task[Any] = asyncio.ensure_future(anext(lines))
+        batch = asyncio.ensure_future(_batch(lines))
         answer = asyncio.ensure_future(self._answers.get())
         try:
             while True:
-                done, _ = await asyncio.wait({chunk, answer}, return_when=asyncio.FIRST_COMPLETED)
-                # A chunk that is there was made before the control that is answered took effect.
-                if chunk in done:
+                done, _ = await asyncio.wait({batch, answer}, return_when=asyncio.FIRST_COMPLETED)
+                # A batch that is there was made before the control that is answered took effect.
+                if batch in done:
                     try:
-                        found = chunk.result()
-                    except StopAsyncIteration:
-                        return
+                        text = batch.result()
                     except (ReplayError, StorageError) as error:
                         raise _Closed(WSCloseCode.INTERNAL_ERROR, str(error)) from error
-                    end = b"" if lines.over else _line(_Batch(lines.token))
-                    await self._send(b"".join((found, end)))
-                    chunk = asyncio.ensure_future(anext(lines))
+                    if text is None:
+                        return
+                    await self._send(text)
+                    batch = asyncio.ensure_future(_batch(lines))
                 if answer in done:
                     await self._send(_line(answer.result()))
                     answer = asyncio.ensure_future(self._answers.get())
         finally:
-            chunk.cancel()
+            batch.cancel()
             answer.cancel()
 
     async def _send(self, text: bytes) -> None:
         await self._socket.send((text,))
+
+
+async def _batch(lines: LineStream) -> bytes | None:
+    """The next lines with the token after them, which a control may change before they are sent; None at the end."""
+    chunk = await anext(lines, None)
+    if chunk is None:
+        return None
+    return b"".join((chunk, b"" if lines.over else _line(_Batch(lines.token))))
 
 
 def _obey(data: str | bytes, lines: LineStream) -> msgspec.Struct:

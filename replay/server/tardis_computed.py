@@ -15,7 +15,7 @@ import msgspec
 from bookreel.book.l2 import L2Book
 from bookreel.book.model import Levels
 from bookreel.replay.server.errors import BadRequest
-from bookreel.replay.server.tardis_types import BookSnapshot, Level, TradeBar, Value, stamp
+from bookreel.replay.server.tardis_types import BookSnapshot, LevelTexts, TradeBar, Value, stamp
 
 __all__ = ["PLAIN", "BookEvent", "Computed", "TradeEvent", "computed", "is_of_books", "is_of_trades"]
 
@@ -34,7 +34,6 @@ _KNOWN: Final = (
     "quote_{interval}{ms|s|m}",
     "trade_bar_{interval}{ms|s|m|ticks|vol}",
 )
-_EMPTY: Final = Level()
 
 
 class TradeEvent(msgspec.Struct, frozen=True, gc=False):
@@ -117,6 +116,7 @@ class _Books:
         self._name, self._symbol, self._exchange = name, symbol, exchange
         self._depth, self._interval = depth, interval
         self._best: tuple[Levels, Levels] = ([], [])
+        self._texts = LevelTexts()
         self._changed = self._begun = False
         self._last = -1
 
@@ -153,15 +153,11 @@ class _Books:
             name=self._name,
             depth=self._depth,
             interval=_plain(self._interval),
-            bids=self._levels(bids),
-            asks=self._levels(asks),
+            bids=self._texts.list(bids, self._depth),
+            asks=self._texts.list(asks, self._depth),
             timestamp=stamp(self._last),
             local_timestamp=event.local,
         )
-
-    def _levels(self, found: Levels) -> list[Level]:
-        levels = [Level(price, size) for price, size in found]
-        return levels + [_EMPTY] * (self._depth - len(levels))
 
 
 class _Bars:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, starmap
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -169,8 +169,8 @@ class Normal:
             symbol=symbol.upper(),
             exchange=self._exchange,
             is_snapshot=is_snapshot,
-            bids=[Level(price, size) for price, size in bids],
-            asks=[Level(price, size) for price, size in asks],
+            bids=list(starmap(Level, bids)),
+            asks=list(starmap(Level, asks)),
             timestamp=stamp(ts),
             local_timestamp=local,
         )

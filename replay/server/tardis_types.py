@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
+from bookreel.book.model import Levels
 from bookreel.replay.times import iso
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "BookTicker",
     "Disconnect",
     "Level",
+    "LevelTexts",
     "Trade",
     "TradeBar",
     "Value",
@@ -27,6 +29,10 @@ __all__ = [
 
 _MS_NS: Final = 1_000_000
 _SECOND_MS: Final = 1_000
+
+_encode: Final = msgspec.json.Encoder().encode
+_TEXTS_MAX: Final = 4096
+_EMPTY: Final = (b"{}",)
 
 
 def stamp(ms: int) -> str:
@@ -49,6 +55,21 @@ class Level(msgspec.Struct, frozen=True, gc=False):
 
     price: float | UnsetType = UNSET
     amount: float | UnsetType = UNSET
+
+
+class LevelTexts(dict[tuple[float, float], bytes]):
+    """JSON of levels by price and size: of those at the top of a book most are there again after its next change."""
+
+    def __missing__(self, level: tuple[float, float]) -> bytes:
+        if len(self) >= _TEXTS_MAX:
+            self.clear()
+        text = self[level] = _encode(Level(*level))
+        return text
+
+    def list(self, levels: Levels, depth: int) -> Raw:
+        """A JSON array of ``depth`` levels, the last ones empty where there are fewer."""
+        missing = _EMPTY * (depth - len(levels))
+        return Raw(b"[%b]" % b",".join((*map(self.__getitem__, levels), *missing)))
 
 
 class Value(msgspec.Struct, kw_only=True, tag_field="type", rename="camel"):
@@ -81,8 +102,8 @@ class BookSnapshot(Value, kw_only=True, tag="book_snapshot"):
     name: str
     depth: int
     interval: float
-    bids: list[Level]
-    asks: list[Level]
+    bids: Raw
+    asks: Raw
     timestamp: str
     local_timestamp: str
 

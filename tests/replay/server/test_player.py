@@ -6,7 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -83,6 +85,60 @@ def test_it_is_the_same_bytes_at_every_speed_and_in_batches_of_every_size(
             token = json.loads(batches[cut].splitlines()[-1])["token"]
             rest = await asyncio.to_thread(lines, recorded, after=token)
             assert events(batches[: cut + 1]) + rest == whole
+
+    run(main())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_controls_on_the_way_change_no_byte(
+    site: Site, recorded: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Paused, sped up, slowed down and sent elsewhere at random: what comes is what is there from that place on."""
+    monkeypatch.setattr("bookreel.replay.server.player._CHUNK_BYTES", 10_000)
+    rng = Random(seed)
+    speeds = ["max", 1e6, 250_000, 60_000]
+    choice = rng.choice([{}, {"tables": ["frames"]}, {"symbols": ["btcusdt"]}])
+    whole = lines(recorded, **choice).splitlines()
+    times = [json.loads(line)["ts_recv"] for line in rng.sample(whole[:-1], 8)]
+    wanted, at = whole, 0
+    places: dict[str, tuple[list[bytes], int]] = {}
+    seeks: dict[int, tuple[list[bytes], int]] = {}
+    from_then = {to: lines(recorded, start=to, **choice).splitlines() for to in times}
+    numbers = count()
+
+    def control() -> dict[str, Any]:
+        number, op = next(numbers), rng.choice(["speed", "speed", "seek", "token"])
+        if op == "speed":
+            return {"op": op, "id": number, "speed": rng.choice(speeds)}
+        if op == "token" and places:
+            token = rng.choice(list(places))
+            seeks[number] = places[token]
+            return {"op": "seek", "id": number, "token": token}
+        to = rng.choice(times)
+        seeks[number] = from_then[to], 0
+        return {"op": "seek", "id": number, "to": to}
+
+    async def main() -> None:
+        nonlocal wanted, at
+        left = 25
+        async with connected(site) as socket:
+            await socket.send_json({"op": "start", "speed": rng.choice(speeds), **choice})
+            async for message in socket:
+                for line in message.data.encode().splitlines():
+                    if line.startswith(b'{"type":"batch"'):
+                        places[json.loads(line)["token"]] = wanted, at
+                    elif line.startswith(b'{"type":"ack"'):
+                        wanted, at = seeks.pop(json.loads(line)["id"], (wanted, at))
+                    else:
+                        assert line == wanted[at]
+                        at += 1
+                if left and rng.random() < 0.5:
+                    left -= 1
+                    held = rng.random() < 0.5
+                    for said in [{"op": "pause"}] * held + [control()] + [{"op": "resume"}] * held:
+                        await socket.send_json(said)
+            assert socket.close_code == 1000
+        assert at == len(wanted) and not seeks and not left, "it came to the end"
 
     run(main())
 

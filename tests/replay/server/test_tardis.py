@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bookreel.replay import Archive
+from bookreel.book.l2 import L2Book
+from bookreel.replay import Archive, RecordedDelta, RecordedSnapshot
 from bookreel.replay.server import Limits, Settings
 from tests.replay.server.serving import Reply, Site, serving
 
@@ -87,6 +88,30 @@ def test_normalised_messages_are_those_of_the_tables(
     assert sum(item["trades"] for item in found if item["type"] == "trade_bar") == len(trades) // 2 * 2
     assert {item["symbol"] for item in found} == {"BTCUSDT"}
     assert any(item["type"] == "book_snapshot" and item["name"] == "quote" for item in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"), [("quote", 1), ("book_snapshot_3_0ms", 3), ("book_snapshot_500_0ms", 500)]
+)
+def test_books_are_the_best_of_the_book_whenever_that_changed(
+    site: Site, recorded: Path, span: dict[str, str], name: str, depth: int
+) -> None:
+    found = ask(site, "/replay-normalized", {**span, "symbols": ["btcusdt"], "dataTypes": [name]}).lines()
+    book, tops = L2Book(), []
+    with Archive(recorded) as archive:
+        for event in archive.events("btcusdt", ["book_snapshots", "book_deltas"], feeds="mbp.150"):
+            if isinstance(event, RecordedDelta):
+                book.apply(event)
+            elif isinstance(event, RecordedSnapshot) and event.source != "keyframe":
+                book.load(event.bids, event.asks)
+            top = [sorted(book.bids.items(), reverse=True)[:depth], sorted(book.asks.items())[:depth]]
+            if not tops or top != tops[-1]:
+                tops.append(top)
+    assert len(found) == len(tops) > 20
+    for item, top in zip(found, tops, strict=True):
+        for side, levels in zip((item["bids"], item["asks"]), top, strict=True):
+            assert [(level["price"], level["amount"]) for level in side[: len(levels)]] == levels
+            assert side[len(levels) :] == [{}] * (depth - len(levels))
 
 
 @pytest.mark.parametrize(
