@@ -6,6 +6,7 @@ import heapq
 import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,23 @@ def test_bbo(benchmark: Any, archive: Archive, busy: Path) -> None:
 
 def test_bbo_one_core(benchmark: Any, one_core: None, archive: Archive, busy: Path) -> None:
     test_bbo(benchmark, archive, busy)
+
+
+def test_bbo_halves(benchmark: Any, archive: Archive, busy: Path) -> None:
+    """Both halves of the day at once, each in a thread."""
+    noon = MIDNIGHT_NS + DELTAS * day.DELTA_NS // 2
+    halves = [(MIDNIGHT_NS, noon), (noon, MIDNIGHT_NS + DAY_NS)]
+
+    def one(half: tuple[int, int]) -> int:
+        with Archive(busy) as opened:
+            return opened.bbo(SYMBOL, *half).num_rows
+
+    levels = sum(file.rows for file in Manifest.load(busy).files("book_deltas"))
+    rows = archive.bbo(SYMBOL, MIDNIGHT_NS, MIDNIGHT_NS + DAY_NS).num_rows
+    benchmark.extra_info["units"] = {"row": rows, "level": levels}
+    with ThreadPoolExecutor(2) as pool:
+        found = benchmark.pedantic(lambda: sum(pool.map(one, halves)), rounds=5, warmup_rounds=1)
+    assert found == rows, "each half has the rows of its time"
 
 
 def test_books(benchmark: Any, archive: Archive) -> None:

@@ -7,7 +7,7 @@ position, and rows inside a piece are sorted by it, rows of one frame in the ord
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ class Scanner:
         self._digests = Digests(whole=False) if digests is None else digests
         self._footers: OrderedDict[Path, pq.FileMetaData] = OrderedDict()
         self._pieces: OrderedDict[tuple[Path, int, tuple[str, ...]], Piece] = OrderedDict()
+        self._asked: deque[tuple[Path, int, tuple[str, ...]]] = deque(maxlen=_PIECES_MAX)
         self._groups_read: OrderedDict[tuple[Path, int, tuple[str, ...]], pa.Table] = OrderedDict()
 
     def scan(
@@ -131,7 +132,7 @@ class Scanner:
         few: bool = False,
     ) -> Iterator[pa.Table]:
         """The pieces of one sealed file. ``few``: of each row group a small part is wanted. What decides which one is
-        read first, and of the other columns only what comes before its end; texts of few values come as
+        read first, and of the other columns only what comes before its end; texts of few values may come as
         dictionaries, which decode in a fifth of the time.
         """
         if not touches(entry, bounds):
@@ -356,7 +357,14 @@ class Scanner:
         return group._replace(least=ends["min"], greatest=ends["max"])
 
     def _part(self, path: Path, group: Span, names: list[str], bounds: Bounds) -> Piece | None:
-        """The rows from the first wanted one to the last, None where there is none. They are not remembered."""
+        """The rows from the first wanted one to the last, None where there is none. A row group that was asked for
+        just before is read whole and remembered: there will be more questions about that time.
+        """
+        key = (path, group.number, tuple(names))
+        again = key in self._pieces or key in self._asked
+        self._asked.append(key)
+        if again:
+            return self._piece(path, group, names)
         piece = self._piece(path, group, [name for name in names if name in DECIDING])
         first, stop = piece.extent(bounds)
         further = [name for name in names if name not in DECIDING]

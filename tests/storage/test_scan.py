@@ -168,3 +168,9 @@ def test_of_other_columns_only_what_comes_before_the_last_wanted_row_is_decoded(
     (piece,) = scanner.file(several, entry, ["pos", "seq", "bids"], at, few=True)
     assert piece["seq"].to_pylist() == piece["pos"].to_pylist() == [at.pos_from]
     assert asked == [(3, ["seq", "bids"])]
+    # A second question about the same row group has it read whole, and later ones have it read no more.
+    for _ in range(2):
+        (again,) = scanner.file(several, entry, ["pos", "seq", "bids"], at, few=True)
+        assert again.to_pylist() == piece.to_pylist()
+        monkeypatch.setattr(pq.ParquetFile, "__init__", None)
+    assert len(asked) == 1
