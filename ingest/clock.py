@@ -32,11 +32,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    def wall_ns(self) -> int:
-        return time.time_ns()
-
-    def mono_ns(self) -> int:
-        return time.monotonic_ns()
+    wall_ns = staticmethod(time.time_ns)
+    mono_ns = staticmethod(time.monotonic_ns)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -133,7 +133,7 @@ class Dialogue:
         for topic in again:
             self.requests.subscribe(topic)
 
-    def receive(self, frame: bytes | str, wall: int, mono: int, *, later: bool = False) -> bytes | None:
+    def receive(self, frame: bytes | str, wall: int, mono: int, later: bool = False) -> bytes | None:
         """Take a frame received at ``wall`` and ``mono`` (ns). Returns what must be answered before all else.
 
         ``later``: only journal it, unless it is a ping; see :meth:`catch_up`.

@@ -29,7 +29,8 @@ class FrameReader:
         self._venue = venue
         self._decode = venue.decode
         self._inflate = venue.inflate
-        self._readers: dict[bytes, Callable[[bytes], str | Message]] = {}
+        # By a push's beginning: what decodes it, or its topic where that is enough.
+        self._readers: dict[bytes, Callable[[bytes], Message] | str] = {}
 
     def read(self, frame: bytes | str) -> tuple[bytes, str | Message]:
         """The frame's text, and the topic of a push whose kind was learned, or the message."""
@@ -37,19 +38,19 @@ class FrameReader:
         text = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else self._inflate(frame)
         end = text.find(b",", 0, _PREFIX_BYTES)
         read = self._readers.get(text[:end]) if end > 0 else None
-        if read is not None:
-            return text, read(text)
-        message = self._decode(text)
-        if isinstance(message, Data):
-            self._remember(text, message.topic.text, self._venue.decoder)
-        return text, message
+        if read is None:
+            message = self._decode(text)
+            if isinstance(message, Data):
+                self._remember(text, message.topic.text, self._venue.decoder)
+            return text, message
+        return text, read if isinstance(read, str) else read(text)
 
     def learn(self, text: bytes, topic: str) -> None:
         """Pushes of ``topic`` that begin as ``text`` does need not be decoded."""
-        self._remember(text, topic, lambda _: lambda _: topic)
+        self._remember(text, topic, lambda _: topic)
 
     def _remember(
-        self, text: bytes, topic: str, reader: Callable[[bytes], Callable[[bytes], str | Message]]
+        self, text: bytes, topic: str, reader: Callable[[bytes], Callable[[bytes], Message] | str]
     ) -> None:
         """Texts of ``topic`` that begin as ``text`` does are read by what ``reader`` makes of that beginning."""
         end = text.find(b",", 0, _PREFIX_BYTES)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Coroutine, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Any, Literal, Protocol, cast
 
 import aiohttp
 
@@ -27,6 +28,11 @@ _KEEPALIVE = (
 )
 _USER_AGENT = "bookreel"
 _MAX_BODY = 64 << 20
+_CLOSE_S = 1.0
+
+# Each frame needs them: to look one up in its class takes long (Python 3.11).
+_BINARY = aiohttp.WSMsgType.BINARY
+_TEXT = aiohttp.WSMsgType.TEXT
 
 
 class Socket(Protocol):
@@ -61,21 +67,42 @@ class Network(Protocol):
         ...
 
 
+class _Response(aiohttp.ClientWebSocketResponse[Literal[True]]):
+    """Lets its messages be taken without it."""
+
+    def __init__(self, queue: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(queue, *args, **kwargs)
+        self.queue = queue
+
+
 class AioSocket:
     """A :class:`Socket` on aiohttp. The reader's buffer is bounded: when we do not read, TCP holds the peer
     back.
     """
 
-    __slots__ = ("_ws",)
+    __slots__ = ("_arrived", "_put_back", "_take", "_ws")
 
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> None:
+    def __init__(self, ws: _Response) -> None:
         self._ws = ws
+        self._take, self._put_back = ws.queue.read, ws.queue.feed_data
+        # Not of aiohttp's documented interface: a version without it is read the slower way.
+        self._arrived: deque[Any] = getattr(ws.queue, "_buffer", deque())
 
     async def receive(self) -> bytes | str:
+        # A message that is there already is taken from where `ws` has it, in a third of the time.
+        if self._arrived:
+            message = await self._take()
+            kind = message.type
+            if kind is _BINARY or kind is _TEXT:
+                arrived: bytes | str = message.data
+                return arrived
+            # For `ws` to answer or to end by: the next again.
+            self._put_back(message, 0)
+            self._arrived.rotate(1)
         while True:
             message = await self._ws.receive()
             kind = message.type
-            if kind is aiohttp.WSMsgType.BINARY or kind is aiohttp.WSMsgType.TEXT:
+            if kind is _BINARY or kind is _TEXT:
                 data: bytes | str = message.data
                 return data
             if kind is aiohttp.WSMsgType.PING:
@@ -92,7 +119,9 @@ class AioSocket:
 
     async def close(self) -> None:
         with contextlib.suppress(aiohttp.ClientError, OSError, RuntimeError):
-            await self._ws.close()
+            # A peer that goes on sending does not hold us.
+            async with asyncio.timeout(_CLOSE_S):
+                await self._ws.close()
 
     async def _guard(self, sending: Coroutine[None, None, None]) -> None:
         try:
@@ -129,6 +158,7 @@ class AioNetwork:
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
                 headers=self._headers,
                 auto_decompress=True,
+                ws_response_class=_Response,
             )
         return self._session
 
@@ -155,7 +185,7 @@ class AioNetwork:
         raw = ws.get_extra_info("socket")
         if raw is not None:
             _keep_alive(raw)
-        return AioSocket(ws)
+        return AioSocket(cast(_Response, ws))
 
     async def get(self, url: str) -> bytes:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
+from typing import Final
 
 from bookreel.ingest.clock import SystemClock
 from bookreel.ingest.collector import Collector
@@ -16,7 +18,10 @@ from bookreel.ingest.logs import set_up_logging
 from bookreel.ingest.loop import new_event_loop
 from bookreel.ingest.recorder import Recorder
 
-__all__ = ["record"]
+__all__ = ["record", "spare_collector"]
+
+_GC_OBJECTS: Final = 50_000
+"""Made and not freed before it looks again; frames that wait are that many at times."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +33,17 @@ def record(config: RecordConfig) -> None:
     does the rest.
     """
     set_up_logging(SystemClock())
+    spare_collector()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_record(config))
+
+
+def spare_collector() -> None:
+    """Have Python's collector of cycles look less often, and not at what is here to stay: frames make none, and one
+    look at all that is loaded takes tens of milliseconds.
+    """
+    gc.freeze()
+    gc.set_threshold(_GC_OBJECTS, 20, 100)
 
 
 async def _record(config: RecordConfig) -> None:

@@ -30,8 +30,8 @@ _PAUSE_CAP_S: Final = 3600.0
 """No server stops the recorder for longer than this."""
 _READ_TURN: Final = 256
 """Frames that a line journals before others get their turn..."""
-_WORK_TURN: Final = 32
-"""...and of those, how many it looks at: some 20 us each."""
+_WORK_TURN: Final = 64
+"""...and of those, how many it looks at: some 10 us each."""
 _BACKLOG_MAX: Final = 10_000
 """Frames that may wait; with more the venue is held back by TCP."""
 
@@ -192,7 +192,7 @@ class Session:
             while True:
                 frame = await receive()
                 done = count()
-                pong = take(frame, wall_ns(), mono_ns(), later=done > _WORK_TURN)
+                pong = take(frame, wall_ns(), mono_ns(), done > _WORK_TURN)
                 if pong is not None:
                     self.stats.pings += 1
                     await socket.send(dialogue.requests.sent(pong))

@@ -100,6 +100,8 @@ class Journal:
         next_pos = recovery.next_pos if note is None else max(recovery.next_pos, note.pos + 1)
         limit = options.spool_bytes
         self._spool = Spool(next_pos, seed=seed_of(identity), clock=clock, limit_bytes=limit, venue=venue)
+        self.append = self._spool.append
+        """See :meth:`Spool.append`: nothing stands between it and its callers, for each frame goes this way."""
         self._writer = SegmentWriter(
             archive,
             identity,
@@ -155,16 +157,6 @@ class Journal:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def append(
-        self, ts_recv: int, mono: int, conn: str, epoch: int, direction: int, kind: int, payload: bytes
-    ) -> int:
-        """Takes a record; returns its position, or 0 if it was shed because memory is short (whose it was is then
-        :attr:`victim`). No I/O, no waiting.
-
-        Raises RecordTooLarge, JournalClosed, JournalFailed.
-        """
-        return self._spool.append(ts_recv, mono, conn, epoch, direction, kind, payload)
 
     def began(self, topic: str) -> None:
         """The stream of this topic text was subscribed: among streams to be shed it is the youngest now."""

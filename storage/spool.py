@@ -132,7 +132,11 @@ class Spool:
     def append(
         self, ts_recv: int, mono: int, conn: str, epoch: int, direction: int, kind: int, payload: bytes
     ) -> int:
-        """See :meth:`Journal.append`."""
+        """Takes a record; returns its position, or 0 if it was shed because memory is short (whose it was is then
+        :attr:`victim`). No I/O, no waiting.
+
+        Raises RecordTooLarge, JournalClosed, JournalFailed.
+        """
         name = self._names.get(conn)
         if name is None:
             name = self._encode_name(conn)
