@@ -30,7 +30,7 @@ _PAUSE_CAP_S: Final = 3600.0
 """No server stops the recorder for longer than this."""
 _READ_TURN: Final = 256
 """Frames that a line journals before others get their turn..."""
-_WORK_TURN: Final = 64
+_WORK_TURN: Final = 32
 """...and of those, how many it looks at: some 10 us each."""
 _BACKLOG_MAX: Final = 10_000
 """Frames that may wait; with more the venue is held back by TCP."""

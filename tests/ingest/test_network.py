@@ -63,6 +63,79 @@ def test_messages_both_ways_and_the_goodbye() -> None:
     assert heard == ['{"sub":"é"}']
 
 
+def test_what_waits_is_taken_in_order_and_pings_between_are_answered() -> None:
+    answered = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(autoping=False)
+        await ws.prepare(request)
+        for number in range(300):
+            await ws.send_bytes(b"%d" % number)
+            if number % 100 == 50:
+                await ws.ping(b"%d" % number)
+        await ws.close(code=1001, message=b"moving")
+        return ws
+
+    async def heard(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(autoping=False)
+        await ws.prepare(request)
+        await ws.ping(b"still there?")
+        await ws.send_str("first")
+        assert (await ws.receive()).type is aiohttp.WSMsgType.PONG
+        answered.set()
+        await ws.receive()
+        return ws
+
+    async def talk(address: str) -> None:
+        network = AioNetwork()
+        socket = await network.connect(f"ws://{address}/ws")
+        # Everything has come before the first is asked for.
+        await asyncio.sleep(0.05)
+        for number in range(300):
+            assert await socket.receive() == b"%d" % number
+        with pytest.raises(Disconnected) as caught:
+            await socket.receive()
+        assert (caught.value.code, caught.value.reason) == (1001, "moving")
+        await socket.close()
+        socket = await network.connect(f"ws://{address}/heard")
+        await asyncio.sleep(0.05)
+        assert await socket.receive() == "first"
+        await answered.wait()
+        await socket.close()
+        await network.close()
+
+    async def either(request: web.Request) -> web.WebSocketResponse:
+        return await (heard if request.path == "/heard" else handler)(request)
+
+    serve(either, talk)
+
+
+def test_a_peer_that_goes_on_sending_does_not_hold_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bookreel.ingest.network._CLOSE_S", 0.05)
+    gone = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(autoclose=False)
+        await ws.prepare(request)
+        try:
+            while True:
+                await ws.send_bytes(b"more")
+                await asyncio.sleep(0.001)
+        except ConnectionError:
+            gone.set()
+        return ws
+
+    async def talk(address: str) -> None:
+        network = AioNetwork()
+        socket = await network.connect(f"ws://{address}/ws")
+        assert await socket.receive() == b"more"
+        await socket.close()
+        await gone.wait()
+        await network.close()
+
+    serve(handler, talk)
+
+
 def test_a_cut_and_a_frame_too_large_are_disconnects() -> None:
     async def handler(request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse()
