@@ -29,6 +29,7 @@ from bookreel.replay.server.tardis_options import (
     NormalOptions,
     RawOptions,
     Span,
+    check_venue,
     decode,
     span,
 )
@@ -54,6 +55,7 @@ _feeds: Final[WeakKeyDictionary[web.Application, asyncio.Semaphore]] = WeakKeyDi
 
 
 async def _replay(request: web.Request, values: Values) -> web.StreamResponse:
+    check_venue(request.app[ARCHIVE].venue.name)
     settings = request.app[SETTINGS]
     options: RawOptions = decode(values["options"], RawOptions)
     wanted = span(options.exchange, options.start, options.end, settings.limits)
@@ -70,6 +72,7 @@ async def _replay(request: web.Request, values: Values) -> web.StreamResponse:
 
 
 async def _normalised(request: web.Request, values: Values) -> web.StreamResponse:
+    check_venue(request.app[ARCHIVE].venue.name)
     settings = request.app[SETTINGS]
     given = decode(values["options"], NormalOptions | list[NormalOptions])
     several: list[NormalOptions] = given if isinstance(given, list) else [given]
@@ -91,6 +94,7 @@ async def _normalised(request: web.Request, values: Values) -> web.StreamRespons
 
 async def _feed(request: web.Request, values: Values) -> web.StreamResponse:
     """Some minutes of tardis's own data feed."""
+    check_venue(request.app[ARCHIVE].venue.name)
     settings = request.app[SETTINGS]
     size: int = values["sliceSize"]
     start = values["from"] + values["offset"] * _MINUTE_NS

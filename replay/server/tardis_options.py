@@ -12,7 +12,17 @@ from bookreel.replay.server.errors import BadRequest
 from bookreel.replay.server.limits import Limits
 from bookreel.replay.times import to_ns
 
-__all__ = ["EXCHANGE", "OPTIONS", "Channel", "NormalOptions", "RawOptions", "Span", "decode", "span"]
+__all__ = [
+    "EXCHANGE",
+    "OPTIONS",
+    "Channel",
+    "NormalOptions",
+    "RawOptions",
+    "Span",
+    "check_venue",
+    "decode",
+    "span",
+]
 
 EXCHANGE: Final = "huobi"
 """What Huobi's spot market is called there."""
@@ -76,6 +86,15 @@ def decode(text: str, kind: type[_T] | Any) -> Any:
         raise BadRequest(
             f"the options cannot be read: {error}", parameter="options", example=_EXAMPLE
         ) from error
+
+
+def check_venue(venue: str) -> None:
+    """Raise BadRequest for an archive of a venue that tardis-machine has no messages for."""
+    if venue != EXCHANGE:
+        raise BadRequest(
+            f"this archive is of {venue}, which tardis has no messages for; /v1/replay gives what was recorded",
+            example="/v1/replay",
+        )
 
 
 def span(exchange: str, start: str, end: str, limits: Limits) -> Span:

@@ -24,7 +24,7 @@ from bookreel.replay.server.outlet import Beside, SlowReader
 from bookreel.replay.server.parameters import Values
 from bookreel.replay.server.sockets import Socket
 from bookreel.replay.server.tardis_normal import normalised
-from bookreel.replay.server.tardis_options import Channel, NormalOptions, Span, decode, span
+from bookreel.replay.server.tardis_options import Channel, NormalOptions, Span, check_venue, decode, span
 from bookreel.replay.server.tardis_tape import one_by_one, open_tape
 from bookreel.storage.errors import StorageError
 
@@ -163,6 +163,7 @@ _sessions: Final[WeakKeyDictionary[web.Application, dict[str, _Session]]] = Weak
 
 async def replay_socket(request: web.Request, values: Values) -> web.StreamResponse:
     """``/ws-replay``."""
+    check_venue(request.app[ARCHIVE].venue.name)
     wanted = span(values["exchange"], values["from"], values["to"], request.app[SETTINGS].limits)
     sessions = _sessions.setdefault(request.app, {})
     key = values["session"] or f"\0{id(request)}"
@@ -185,6 +186,7 @@ async def replay_socket(request: web.Request, values: Values) -> web.StreamRespo
 
 async def replay_normalised_socket(request: web.Request, values: Values) -> web.StreamResponse:
     """``/ws-replay-normalized``."""
+    check_venue(request.app[ARCHIVE].venue.name)
     limits = request.app[SETTINGS].limits
     given: Any = decode(values["options"], NormalOptions | list[NormalOptions])
     several: list[NormalOptions] = given if isinstance(given, list) else [given]
