@@ -41,25 +41,40 @@ __all__ = [
 
 
 class StockTrade(RecordedTrade, frozen=True, gc=False, tag_field="type", tag="trade"):
-    """A trade. ``side`` is None where the exchange names no taker."""
+    """A trade. ``side`` is None where the exchange names no taker. ``kind``, ``sign``, ``origin`` and ``ts_gateway``
+    (ns) are as in ``trades``.
+    """
 
     ts_event: int | None  # type: ignore[assignment]
     side: TakerSide | None  # type: ignore[assignment]
+    turnover: float | None
+    kind: int | None
+    sign: int | None
+    origin: str | None
+    ts_gateway: int | None
 
 
 class StockKline(RecordedKline, frozen=True, gc=False, tag_field="type", tag="kline"):
-    """One push of a bar. The gateway tells no number of trades, and no time but the bar's."""
+    """One push of a bar. The gateway tells no number of trades, and no time but the bar's. ``rehab``: how its prices
+    are adjusted for splits and dividends.
+    """
 
     ts_event: int | None  # type: ignore[assignment]
     volume: float | None  # type: ignore[assignment]
     turnover: float | None  # type: ignore[assignment]
     count: int | None  # type: ignore[assignment]
+    rehab: str | None
+    last_close: float | None
 
 
 class StockSnapshot(RecordedSnapshot, frozen=True, gc=False, tag_field="type", tag="book_snapshot"):
-    """A whole book, as it was pushed or, ``source="refresh"``, asked for; it can be crossed, as in an auction."""
+    """A whole book, as it was pushed or, ``source="refresh"``, asked for; it can be crossed, as in an auction.
+    ``bid_orders`` and ``ask_orders``: how many orders there are at each level.
+    """
 
     ts_event: int | None  # type: ignore[assignment]
+    bid_orders: list[int] | None
+    ask_orders: list[int] | None
 
 
 class RecordedQuote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="quote"):
@@ -156,19 +171,25 @@ _MINUTE: Final = ("minute_time", "minute", "price", "last_close", "average", "vo
 STOCKS: Final[dict[str, Maker]] = {
     "trades": rows_as(
         StockTrade,
-        ("symbol", "=ticker", "ts_event?", "trade_id", "trade_seq", "side", "price", "size", *PLACE),
+        (
+            *("symbol", "=ticker", "ts_event?", "trade_id", "trade_seq", "side", "price", "size", *PLACE),
+            *("turnover", "kind", "sign", "origin", "ts_gateway"),
+        ),
     ),
-    "klines": rows_as(StockKline, ("symbol", "kline", "ts_event?", "period", "open_time", *_BAR, *PLACE)),
+    "klines": rows_as(
+        StockKline,
+        ("symbol", "kline", "ts_event?", "period", "open_time", *_BAR, *PLACE, "rehab", "last_close"),
+    ),
     "quotes": rows_as(RecordedQuote, ("symbol", "=quote", "ts_event?", *_DAY, *_STATE, *PLACE)),
     "broker_queue": _queues,
     "timeshare": rows_as(RecordedMinute, ("symbol", "=rt", "ts_event?", *_MINUTE, *PLACE)),
-    "book_snapshots": books(StockSnapshot, "ts_event?"),
+    "book_snapshots": books(StockSnapshot, "ts_event?", ("bid_orders", "ask_orders")),
 }
 """What makes values of rows of the gateway's tables."""
 
 NUMBERS: Final[dict[type[Any], tuple[str, ...]]] = {
-    StockTrade: ("price", "size"),
-    StockKline: _BAR[:-1],
+    StockTrade: ("price", "size", "turnover"),
+    StockKline: (*_BAR[:-1], "last_close"),
     StockSnapshot: ("bids", "asks"),
     RecordedQuote: (*_DAY, *_STATE[:2]),
     RecordedMinute: _MINUTE[2:],

@@ -34,7 +34,7 @@ ID = 4611686018427387907
 def archive(gateway: Gateway, request: pytest.FixtureRequest) -> Iterator[Archive]:
     gateway.subscribe(1, "HK.00700", OTHER)
     gateway.book(2, [(300.2, 100, 2), (300.0, 300, 4)], [(300.4, 200, 1)])
-    gateway.ticks(3, ID, ID + 1)
+    gateway.ticks(3, ID, ID + 1, push_data_type=1)
     gateway.ticks(3.1, 7, side=3, symbol=OTHER)
     gateway.quote(4, 300.2)
     gateway.queue(5, [1005, 1000], [1007])
@@ -78,6 +78,7 @@ def test_what_the_gateway_does_not_tell_is_none(archive: Archive) -> None:
     assert isinstance(first, StockTrade) and isinstance(other, StockTrade)
     assert (first.feed, first.trade_seq, first.side, first.ts_event) == ("ticker", ID, "buy", None)
     assert (other.symbol, other.side) == (OTHER, None)
+    assert (first.turnover, first.origin, first.ts_gateway) == (30020.0, "live", None)
     [bar] = archive.events(tables="klines")
     assert isinstance(bar, StockKline)
     assert (bar.feed, bar.count, bar.ts_event, bar.close) == ("kline.1min", None, None, 300.0)
@@ -86,6 +87,7 @@ def test_what_the_gateway_does_not_tell_is_none(archive: Archive) -> None:
     assert (book.source, book.seq, book.bids, book.ts_event) == (
         "push", None, [(300.2, 100.0), (300.0, 300.0)], None
     )  # fmt: skip
+    assert (book.bid_orders, book.ask_orders) == ([2, 4], [1])
 
 
 def test_kinds_of_its_own(archive: Archive) -> None:
