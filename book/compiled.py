@@ -13,13 +13,24 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "inlined"]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """The function, compiled when it is first called; it lets go of the interpreter meanwhile."""
+    return _compiled(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """The same, made part of each function that calls it: of one that is called in a loop, and takes tuples, it saves
+    handing over every part of them.
+    """
+    return _compiled(function, inline="always")
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:
         # Neither beside this module nor in the user's cache folder. Said once, not for each function.
         warnings.warn(
@@ -27,4 +38,4 @@ def compiled(function: Callable[..., Any]) -> Any:
             RuntimeWarning,
             stacklevel=1,
         )
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, **options)(function)

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from bookreel.book.compiled import compiled
+from bookreel.book.compiled import compiled, inlined
 from bookreel.book.errors import InvariantBroken
 from bookreel.book.model import Levels
 
@@ -118,28 +118,19 @@ class _Book(NamedTuple):
 
 
 @compiled
-def _clear(ticks: bool, levels: Array, best: Array, edge: Array) -> None:
+def _clear(book: _Book) -> None:
     for side in range(2):
-        if ticks:
-            for row in range(best[side], edge[side]):
-                levels[row, 1] = 0.0
-        best[side] = edge[side]
+        if book.ticks:
+            for row in range(book.best[side], book.edge[side]):
+                book.levels[row, 1] = 0.0
+        book.best[side] = book.edge[side]
 
 
 @compiled
-def _set_ticks(
-    first: int,
-    end: int,
-    ask: Array,
-    price: Array,
-    size: Array,
-    levels: Array,
-    best: Array,
-    edge: Array,
-    scale: Array,
-    offset: Array,
-) -> bool:
+def _set_ticks(first: int, end: int, changes: Changes, book: _Book) -> bool:
     """Set levels from ``first`` to ``end``; False where a price has no row."""
+    _, _, ask, price, size = changes
+    _, levels, best, edge, scale, offset = book
     half = levels.shape[0] >> 1
     for level in range(first, end):
         side = np.int64(ask[level])
@@ -160,10 +151,10 @@ def _set_ticks(
 
 
 @compiled
-def _set_sorted(
-    first: int, end: int, ask: Array, price: Array, size: Array, levels: Array, best: Array, edge: Array
-) -> bool:
+def _set_sorted(first: int, end: int, changes: Changes, book: _Book) -> bool:
     """The same with sorted prices; False where there is no room."""
+    _, _, ask, price, size = changes
+    _, levels, best, edge, _, _ = book
     half = levels.shape[0] >> 1
     for level in range(first, end):
         side = np.int64(ask[level])
@@ -193,75 +184,41 @@ def _set_sorted(
     return True
 
 
-@compiled
-def _apply(
-    change: int,
-    starts: Array,
-    whole: Array,
-    ask: Array,
-    price: Array,
-    size: Array,
-    ticks: bool,
-    levels: Array,
-    best: Array,
-    edge: Array,
-    scale: Array,
-    offset: Array,
-) -> bool:
+@inlined
+def _apply(change: int, changes: Changes, book: _Book) -> bool:
     """Apply one change; False if a level of it could not be set. To apply it again is then harmless: sizes are
     absolute.
     """
-    first, end = starts[change], starts[change + 1]
-    if whole[change]:
-        _clear(ticks, levels, best, edge)
+    first, end = changes.starts[change], changes.starts[change + 1]
+    if changes.whole[change]:
+        _clear(book)
     done: bool
-    if ticks:
-        done = _set_ticks(first, end, ask, price, size, levels, best, edge, scale, offset)
+    if book.ticks:
+        done = _set_ticks(first, end, changes, book)
     else:
-        done = _set_sorted(first, end, ask, price, size, levels, best, edge)
+        done = _set_sorted(first, end, changes, book)
     return done
 
 
 @compiled
-def _follow(
-    first: int,
-    starts: Array,
-    whole: Array,
-    ask: Array,
-    price: Array,
-    size: Array,
-    ticks: bool,
-    levels: Array,
-    best: Array,
-    edge: Array,
-    scale: Array,
-    offset: Array,
-    found: Array,
-) -> int:
+def _follow(first: int, changes: Changes, book: _Book, found: Array) -> int:
     """Apply changes from ``first`` on and write best prices and sizes after each; the first one not done."""
-    for change in range(first, len(whole)):
-        if not _apply(change, starts, whole, ask, price, size, ticks, levels, best, edge, scale, offset):
+    levels, best = book.levels, book.best
+    total = len(changes.whole)
+    for change in range(first, total):
+        if not _apply(change, changes, book):
             return change
         for side in range(2):
             found[2 * side, change] = levels[best[side], 0]
             found[2 * side + 1, change] = levels[best[side], 1]
-    return len(whole)
+    return total
 
 
 @compiled
 def _sample(
     first: int,
-    starts: Array,
-    whole: Array,
-    ask: Array,
-    price: Array,
-    size: Array,
-    ticks: bool,
-    levels: Array,
-    best: Array,
-    edge: Array,
-    scale: Array,
-    offset: Array,
+    changes: Changes,
+    book: _Book,
     after: Array,
     taken: int,
     depth: int,
@@ -272,8 +229,9 @@ def _sample(
     from ``taken`` on. Which change and which sample come next: it stops where a change could not be applied or
     ``tops`` is full.
     """
+    levels, best, edge = book.levels, book.best, book.edge
     change = first
-    step = 1 if ticks else -1
+    step = 1 if book.ticks else -1
     while True:
         while taken < len(after) and after[taken] == change:
             for side in range(2):
@@ -290,9 +248,7 @@ def _sample(
                     return change, taken
                 ends[side, taken + 1] = end
             taken += 1
-        if change == len(whole) or not _apply(
-            change, starts, whole, ask, price, size, ticks, levels, best, edge, scale, offset
-        ):
+        if change == len(changes.whole) or not _apply(change, changes, book):
             return change, taken
         change += 1
 
@@ -317,10 +273,10 @@ class Ladder:
         """Apply changes; the best prices after each of them. Raises :class:`InvariantBroken` for a price that is
         not finite.
         """
-        columns = _frozen(changes)
+        changes = _frozen(changes)
         best = np.empty((4, changes.total))
         done = self._begin(changes)
-        while (reached := _follow(done, *columns, *self._book, best)) < changes.total:
+        while (reached := _follow(done, changes, self._book, best)) < changes.total:
             self._lay_out(changes, reached, ticks=reached > done and self._book.ticks)
             done = reached
         return Best(*best)
@@ -330,12 +286,12 @@ class Ladder:
         ``i``. ``after``: int64, ascending, at most the number of changes. Raises :class:`InvariantBroken` for a
         price that is not finite.
         """
-        columns, after = _frozen(changes), _read_only(after, np.int64)
+        changes, after = _frozen(changes), _read_only(after, np.int64)
         ends = np.zeros((2, len(after) + 1), np.int64)
         tops = np.empty((2, 2, min(depth, _USUAL) * len(after)))
         done, taken = self._begin(changes), 0
         while True:
-            reached, taken = _sample(done, *columns, *self._book, after, taken, depth, tops, ends)
+            reached, taken = _sample(done, changes, self._book, after, taken, depth, tops, ends)
             if taken < len(after) and after[taken] == reached:
                 tops = np.concatenate([tops, np.empty_like(tops)], axis=2)
             elif reached < changes.total:
@@ -382,7 +338,7 @@ class Ladder:
             held = 0 if self._book.ticks else len(self._book.levels)
             book = _sorted_book(max(_SORTED_MIN, held, *rooms))
         self._book = book
-        _follow(0, *_frozen(_as_changes(levels)), *book, np.empty((4, 1)))
+        _follow(0, _frozen(_as_changes(levels)), book, np.empty((4, 1)))
 
 
 def _sorted_book(half: int) -> _Book:
@@ -439,10 +395,10 @@ def _as_changes(levels: tuple[Levels, Levels]) -> Changes:
     return Changes(np.array([0, len(flat)]), np.ones(1, np.uint8), ask, flat[:, 0], flat[:, 1])
 
 
-def _frozen(changes: Changes) -> tuple[Array, ...]:
+def _frozen(changes: Changes) -> Changes:
     """The columns in the one form that the kernels are compiled for."""
     types = (np.int64, np.uint8, np.uint8, np.float64, np.float64)
-    return tuple(_read_only(column, kind) for column, kind in zip(changes, types, strict=True))
+    return Changes(*(_read_only(column, kind) for column, kind in zip(changes, types, strict=True)))
 
 
 def _read_only(column: Array, kind: Any) -> Array:
