@@ -48,7 +48,7 @@ OUTPUT: Final = {
     "openapi.json'": r'^\{"openapi":"3.1.0"',
     "tables=trades,gaps": r'^\{"type":"trade","symbol":"btcusdt"(.*\n)*\{"type":"end","reason":"complete"',
     "speed=20": r'^\{"type":"bbo"',
-    "new WebSocket": r"^(done: \w+\n){3,}complete true true\n(done: \w+\n)*closed 1000$",
+    "new WebSocket": r"^(done: \w+\n){5}complete true true\nclosed 1000$",
     '"filters"': r'^\{"localTimestamp":"[^"]+","message":\{"ch":"market.btcusdt.trade.detail"',
     '"dataTypes"': r'^\{"type":"trade","symbol":"BTCUSDT"(.*\n)*\{"type":"trade_bar"',
 }

@@ -28,9 +28,6 @@ __all__ = ["Player"]
 _CHUNK_BYTES: Final = 262_144
 """Of a batch: below the largest message that the usual clients take."""
 
-_ANSWERS_MAX: Final = 64
-"""Answers to controls that wait to be sent; more are not read until then."""
-
 _Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=128)] | int | None
 
 
@@ -124,7 +121,6 @@ class Player:
         self._start = start
         self._limits = limits
         self._socket = Socket(request, limits.reader_s)
-        self._answers: asyncio.Queue[msgspec.Struct] = asyncio.Queue(_ANSWERS_MAX)
 
     async def play(self, choices: Choices | None) -> web.WebSocketResponse:
         """Until the end, or until the client is gone; None: the first message says what is wanted."""
@@ -165,46 +161,42 @@ class Player:
         return lines
 
     async def _run(self, lines: LineStream) -> None:
+        """Send batches, and do what the client's messages say, until the end."""
         lines.chunk_bytes = _CHUNK_BYTES
-        tasks = {asyncio.ensure_future(self._listen(lines)), asyncio.ensure_future(self._give(lines))}
+        messages = aiter(self._socket)
+        message = asyncio.ensure_future(anext(messages, None))
+        batch: asyncio.Task[bytes | None] | None = None
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            while True:
+                if batch is None:
+                    batch = asyncio.ensure_future(_batch(lines))
+                await asyncio.wait({batch, message}, return_when=asyncio.FIRST_COMPLETED)
+                # A batch that is there was made before the control; one that is not will be made after it.
+                if batch.done():
+                    found, batch = batch, None
+                    if not await self._give(found):
+                        return
+                if message.done():
+                    said = message.result()
+                    if said is None:
+                        raise ConnectionResetError
+                    await self._send(_line(_obey(said, lines)))
+                    message = asyncio.ensure_future(anext(messages, None))
         finally:
+            tasks = [message] if batch is None else [message, batch]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _listen(self, lines: LineStream) -> None:
-        """Do what the client's messages say, until it is gone."""
-        async for message in self._socket:
-            await self._answers.put(_obey(message, lines))
-        raise ConnectionResetError
-
-    async def _give(self, lines: LineStream) -> None:
-        """Send batches and answers, until the end."""
-        batch = asyncio.ensure_future(_batch(lines))
-        answer = asyncio.ensure_future(self._answers.get())
+    async def _give(self, batch: asyncio.Task[bytes | None]) -> bool:
+        """Send a batch; False: there was none any more."""
         try:
-            while True:
-                done, _ = await asyncio.wait({batch, answer}, return_when=asyncio.FIRST_COMPLETED)
-                # A batch that is there was made before the control that is answered took effect.
-                if batch in done:
-                    try:
-                        text = batch.result()
-                    except (ReplayError, StorageError) as error:
-                        raise _Closed(WSCloseCode.INTERNAL_ERROR, str(error)) from error
-                    if text is None:
-                        return
-                    await self._send(text)
-                    batch = asyncio.ensure_future(_batch(lines))
-                if answer in done:
-                    await self._send(_line(answer.result()))
-                    answer = asyncio.ensure_future(self._answers.get())
-        finally:
-            batch.cancel()
-            answer.cancel()
+            text = batch.result()
+        except (ReplayError, StorageError) as error:
+            raise _Closed(WSCloseCode.INTERNAL_ERROR, str(error)) from error
+        if text is not None:
+            await self._send(text)
+        return text is not None
 
     async def _send(self, text: bytes) -> None:
         await self._socket.send((text,))

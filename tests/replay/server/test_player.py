@@ -270,6 +270,27 @@ def test_controls(site: Site) -> None:
     run(main())
 
 
+def test_nothing_comes_between_the_answers_to_pause_and_to_resume(site: Site) -> None:
+    """However many controls come at once, and however soon something is there after them."""
+    rounds = [{"op": "pause"}, {"op": "seek", "to": 0}, {"op": "speed", "speed": "max"}, {"op": "resume"}]
+
+    async def main() -> None:
+        async with connected(site, "?tables=trades&speed=0.000001") as socket:
+            first = (await socket.receive_str()).splitlines()[0]
+            for control in rounds * 12:
+                await socket.send_json(control)
+            texts = await messages(socket)
+        answers = [place for place, text in enumerate(texts) if text.startswith('{"type":"ack"')]
+        ops = [json.loads(texts[place])["op"] for place in answers]
+        assert ops[:4] == ["pause", "seek", "speed", "resume"]
+        for op, place, following in zip(ops, answers, answers[1:], strict=False):
+            assert op == "resume" or following == place + 1, texts[place : following + 1]
+        begun = texts[answers[ops.index("resume")] + 1 :]
+        assert next(text for text in begun if not text.startswith('{"type":"ack"')).splitlines()[0] == first
+
+    run(main())
+
+
 def test_a_seek_while_the_next_one_is_awaited(site: Site) -> None:
     async def main() -> None:
         async with connected(site, "?tables=trades,bbo&speed=0.000001") as socket:
