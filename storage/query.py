@@ -119,7 +119,8 @@ class Database:
     """An in-memory DuckDB that can see these archives. Each :meth:`view` is a connection with views of its own.
 
     ``digests``: what sealed files are checked by before the first query that uses them; by their footers, unless it
-    is given. ``memory_bytes``: of a statement, which then runs in one thread and leaves nothing on disk.
+    is given. ``memory_bytes``: of a statement, which then runs in one thread and leaves nothing on disk. Files have
+    absolute names, but where an archive is ``Path()``: no view, plan or complaint says where the process is then.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Database:
             self._con.unregister("_empty")
         for statement in _UNTURNED.values():
             self._con.execute(statement)
-        folders = ", ".join(_quoted(f"{archive.absolute() / 'parquet'}/") for archive in archives)
+        folders = ", ".join(_quoted(f"{_named(archive / 'parquet', archive)}/") for archive in archives)
         bounds = (
             ()
             if memory_bytes is None
@@ -211,7 +212,7 @@ class Database:
             for entry in each.files.get(table, ()):
                 self._digests.check(each.root, entry)
             for added, paths in _by_columns(each, table).items():
-                files = ", ".join(_quoted(str(path.absolute())) for path in paths)
+                files = ", ".join(_quoted(_named(path, each.root)) for path in paths)
                 source = f"read_parquet([{files}], hive_partitioning = false)"
                 missing = set(ADDED.get(table, ())).difference(added)
                 names = (f'NULL AS "{name}"' if name in missing else f't."{name}"' for name in schema.names)
@@ -233,6 +234,11 @@ def _by_columns(contents: Contents, table: str) -> dict[tuple[str, ...], list[Pa
     for entry in contents.files.get(table, ()):
         found.setdefault(entry.added, []).append(contents.root / entry.path)
     return found
+
+
+def _named(path: Path, archive: Path) -> str:
+    """A path of an archive, as statements are told it."""
+    return str(path if archive == Path() else path.absolute())
 
 
 def _quoted(text: str) -> str:

@@ -94,6 +94,7 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
     app.on_response_prepare.append(_add_headers)
     for route in routes:
         app.router.add_route(route.method, route.path, _served(route), expect_handler=_expect)
+    app.router.add_route("*", "/{path:.*}", _elsewhere(routes), expect_handler=_expect)
     return app
 
 
@@ -127,6 +128,20 @@ def _served(route: Route) -> _Next:
             return await route.handler(request, values)
 
     return serve
+
+
+def _elsewhere(routes: Iterable[Route]) -> _Next:
+    """Whatever no route is for, so that it is answered as everything is."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, set()).add(route.method)
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        if allowed := methods.get(request.path):
+            raise web.HTTPMethodNotAllowed(request.method, allowed)
+        raise web.HTTPNotFound
+
+    return refuse
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:
@@ -163,16 +178,24 @@ def _answers(guard: Guard, routes: Iterable[Route]) -> Any:
             raise
         except Exception as error:
             if _STARTED in request:  # too late for another answer: the client sees that it was cut off
-                _log.exception("%s %s failed on the way", request.method, request.path)
+                _tell(request, translate(error), "failed on the way")
                 if request.transport is not None:
                     request.transport.abort()
                 raise ConnectionResetError("cut off after a failure") from error
             known = translate(error)
             if isinstance(known, Internal):
-                _log.exception("%s %s failed", request.method, request.path)
+                _tell(request, known, "failed")
             return problem(known)
 
     return answer
+
+
+def _tell(request: web.Request, error: ServeError, how: str) -> None:
+    """Log what the client can only see as an end: a bug with where it was, else what was wrong."""
+    if isinstance(error, Internal):
+        _log.exception("%s %s %s", request.method, request.path, how)
+    else:
+        _log.warning("%s %s %s: %s", request.method, request.path, how, error.body.message)
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

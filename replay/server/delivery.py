@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from bookreel.replay.server.errors import Internal, ServeError, translate
+from bookreel.replay.server.errors import Internal, OverLimit, translate
 from bookreel.replay.server.forms import FORMS, Form
 from bookreel.replay.server.packing import packer
 from bookreel.replay.server.wire import CHUNK_BYTES, Head
@@ -74,16 +74,23 @@ class _Page:
                 return
 
 
-def deliver(kind: str, schema: pa.Schema, pieces: Iterator[Piece], wanted: Delivery) -> Parts:
+def deliver(
+    kind: str, schema: pa.Schema, pieces: Iterator[Piece], wanted: Delivery, *, held_bytes: int = 0
+) -> Parts:
     """The answer: its head, then its body. ``kind``: the ``type`` of a row's record.
 
     Whatever fails before the first piece is raised before the head. After it, it is told in the form; where that
     cannot tell, or more than ``rows_max`` rows were asked for, it is raised, and the answer ends without its end.
+    ``held_bytes``: of rows that are made first where the form cannot tell, so that they fail before the head too.
     """
     page = _Page(pieces, min(wanted.limit or wanted.rows_max, wanted.rows_max))
     rows = iter(page)
     first = next(rows, None)
     found = iter(()) if first is None else chain([first], rows)
+    if held_bytes and not FORMS[wanted.form].told:
+        found = _begun(found, held_bytes)
+        if page.more and wanted.limit is None:
+            raise _over(wanted)
     headers: dict[str, str] = {}
     form = FORMS[wanted.form](schema, kind)
     if wanted.limit is not None and wanted.limit <= GATHERED_ROWS:
@@ -100,6 +107,24 @@ def deliver(kind: str, schema: pa.Schema, pieces: Iterator[Piece], wanted: Deliv
     yield packs.end()
 
 
+def _begun(rows: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
+    """The rows, of which so many bytes were made already."""
+    held: list[pa.Table] = []
+    for piece in rows:
+        held.append(piece)
+        most -= piece.nbytes
+        if most <= 0:
+            break
+    return chain(held, rows)
+
+
+def _over(wanted: Delivery) -> OverLimit:
+    return OverLimit(
+        f"the answer has more than {wanted.rows_max:,} rows, which is the limit; ask for less",
+        example="format=ndjson, which gives those and says so",
+    )
+
+
 def _body(
     form: Form, rows: Iterator[pa.Table], page: _Page, wanted: Delivery
 ) -> Iterator[bytes | memoryview]:
@@ -107,7 +132,7 @@ def _body(
         for piece in rows:
             yield form.rows(piece)
         if page.more and wanted.limit is None and not form.told:
-            raise ServeError(f"the answer has more than {wanted.rows_max} rows, which is the limit")
+            raise _over(wanted)
     except Exception as error:
         known = translate(error)
         if isinstance(known, Internal):

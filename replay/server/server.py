@@ -14,7 +14,7 @@ from typing import Final, Self
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from bookreel.replay.server.errors import BadListen, BadRequest, Internal, problem
+from bookreel.replay.server.errors import BadListen, BadRequest, Internal, Unavailable, problem
 from bookreel.replay.server.settings import Settings
 
 __all__ = ["Server"]
@@ -122,7 +122,9 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if status >= 500:
+        if isinstance(exc, ConnectionError):  # nobody is there any more
+            response = problem(Unavailable("the connection ended"))
+        elif status >= 500:
             self.log_exception("a request failed outside of its handler", exc_info=exc)
             response = problem(Internal("the server failed at this; its log says how"))
         else:

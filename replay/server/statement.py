@@ -2,11 +2,13 @@
 
 DuckDB itself opens no file outside of the archive's ``parquet`` folder, loads no extension, reaches no network and
 takes no setting (:mod:`bookreel.storage.query`). The process it runs in has none of the server's environment, can
-write no file, and is killed where it takes too much memory or time.
+write no file, and is killed where it takes too much memory or time. Where the archive is, is nobody's business:
+files have their names inside of it, and what would show DuckDB's settings, which have the folder, is refused.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -22,6 +24,20 @@ __all__ = ["run"]
 
 _BATCH_ROWS: Final = 16_384
 
+_HELD_BYTES: Final = 256 << 20
+"""Of an answer in a form that cannot say how it ended: so much is made before its head is sent."""
+
+_WORDS: Final = re.compile(r"\w+")
+
+_HIDDEN: Final = frozenset(
+    {
+        *("current_setting", "duckdb_settings", "pg_settings"),
+        # They run, or plan, what is not there to be read.
+        *("query", "query_table", "json_execute_serialized_sql", "json_serialize_plan"),
+    }
+)
+"""Words that no statement may have, wherever in it they stand."""
+
 
 class _Statement(msgspec.Struct, frozen=True, kw_only=True):
     q: str
@@ -31,11 +47,13 @@ class _Statement(msgspec.Struct, frozen=True, kw_only=True):
 def run(desk: Desk, values: dict[str, Any]) -> Parts:
     """The rows of a statement. Raises QueryError."""
     wanted = msgspec.convert(values, _Statement)
+    if hidden := _HIDDEN.intersection(_WORDS.findall(wanted.q.lower())):
+        raise QueryError(f"{min(hidden)} is not possible here", "write the statement itself, over the tables")
     try:
         reader = desk.call(lambda archive: archive.sql(wanted.q)).to_arrow_reader(_BATCH_ROWS)
     except (duckdb.Error, pa.ArrowException, MemoryError) as error:
         raise QueryError(" ".join(str(error).split())) from error
-    return deliver("row", reader.schema, _pieces(reader), wanted.delivery)
+    return deliver("row", reader.schema, _pieces(reader), wanted.delivery, held_bytes=_HELD_BYTES)
 
 
 def _pieces(reader: pa.RecordBatchReader) -> Iterator[Piece]:

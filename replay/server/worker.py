@@ -51,9 +51,10 @@ def main(arguments: list[str]) -> None:
     orders = msgspec.json.decode(arguments[1], type=Orders)
     os.nice(orders.niceness)
     pa.set_cpu_count(1)
+    os.chdir(orders.archive)  # what is wrong with a file is told by its name in the archive
     control = socket.socket(fileno=int(arguments[0]))
     with (
-        SharedTail(Path(orders.archive)) as tail,
+        SharedTail(Path()) as tail,
         Archive(tail, verify_on_read=orders.verify, memory_bytes=orders.bytes_max) as archive,
     ):
         desk = Desk(archive)

@@ -47,6 +47,14 @@ def test_nothing_there(site: Site, path: str) -> None:
     assert "/health-check" in body["allowed"]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "BREW"])
+@pytest.mark.parametrize("path", ["/v1/trades", "/nothing", "/v1/trades/"])
+def test_what_cannot_be_expected_is_told_everywhere(site: Site, method: str, path: str) -> None:
+    reply = site.ask(method, path, {"Expect": "miracles"})
+    assert (reply.status, reply.json()["error"]) == (400, "bad_request") or reply.status == 405
+    assert reply.headers["content-type"].startswith("application/json")
+
+
 def test_the_nearest_path_is_named(site: Site) -> None:
     assert "/health-check" in site.get("/health-chek").json()["message"]
 

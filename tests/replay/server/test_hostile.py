@@ -210,7 +210,7 @@ HEADERS: Final = (
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/trades?limit=2", "/v1/replay?tables=trades", "/v1/book?symbol=btcusdt"]
+    "path", ["/v1/trades?limit=2", "/v1/replay?tables=trades", "/v1/book?symbol=btcusdt", "/nothing"]
 )
 def test_headers(target: Site, path: str) -> None:
     for header in HEADERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def test_it_is_not_there_unless_enabled(recorded: Path) -> None:
         "SELECT * FROM os",
         "SELECT * FROM archive",
         "FROM sniff_csv('/etc/passwd')",
+        "FROM duckdb_settings()",
+        "FROM system.main.DuckDB_Settings()",
+        "FROM pg_catalog.pg_settings",
+        "SELECT current_setting('allowed_directories')",
+        "SELECT 'allowed_directories'.\"current_setting\"()",
+        "FROM query('FROM duckdb_' || 'settings()')",
+        "FROM query_table('pg_' || 'settings')",
+        "FROM json_execute_serialized_sql(json_serialize_sql('FROM duckdb_' || 'settings()'))",
+        "SELECT json_serialize_plan('FROM duckdb_' || 'settings()')",
+        "SELECT * FROM read_text('parquet/../archive.json')",
+        "SELECT * FROM glob('parquet/../*')",
+        "SELECT * FROM read_text('/proc/self/cwd/archive.json')",
+        "FROM pandas_scan(94000000::UBIGINT::POINTER)",
+        "FROM enable_logging()",
         "SELECT",
         "\u0000",
         " ",
@@ -92,6 +107,48 @@ def test_no_way_up_from_the_archive(site: Site, recorded: Path) -> None:
     ):
         reply = ask(site, f"SELECT * FROM read_text('{path}')")
         assert reply.status == 400, path
+
+
+def test_nothing_says_where_the_archive_is(site: Site, recorded: Path) -> None:
+    """Every function without an argument and every view that DuckDB has, plans, names of files, and complaints."""
+    listed = "SELECT DISTINCT function_name AS name, function_type AS type FROM duckdb_functions()"
+    functions = [row for row in ask(site, listed).lines() if row["type"] != "end"]
+    views = ask(
+        site, "SELECT database_name || '.' || schema_name || '.' || view_name AS name FROM duckdb_views()"
+    )
+    statements = [f"FROM {row['name']}" for row in views.lines() if row["type"] == "row"]
+    tables = [row["name"] for row in functions if row["type"] in ("table", "table_macro")]
+    statements += [f"FROM {name}()" for name in tables]
+    statements += [
+        "EXPLAIN ANALYZE SELECT * FROM trades",
+        "SELECT sql FROM duckdb_views()",
+        "SELECT DISTINCT filename FROM read_parquet('parquet/**/*.parquet', filename = true, union_by_name = true)",
+        "SELECT * FROM read_parquet('nothing.parquet')",
+        "SELECT * FROM read_csv('parquet')",
+    ]
+    assert len(statements) > 100
+    seen = b"".join(ask(site, statement).body for statement in statements)
+    assert b"parquet/trades/venue=huobi/" in seen
+    assert str(recorded).encode() not in seen
+    assert str(Path.home()).encode() + b"/" not in seen
+
+
+@pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
+def test_a_form_that_cannot_say_how_it_ended_is_refused_above_the_limit(
+    recorded: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(workers=1, sql=True, sql_rows=100_000)
+    with serving(recorded, settings) as site:
+        assert ask(site, "FROM range(100000)", form).status == 200
+        reply = ask(site, "FROM range(100001)", form)
+        assert (reply.status, reply.json()["error"]) == (400, "over_limit")
+        assert "100,000 rows" in reply.json()["message"]
+        assert not caplog.records
+        # More than is held back: it is cut off, and the log says why in one line.
+        with pytest.raises(http.client.IncompleteRead):
+            ask(site, "SELECT repeat('x', 5000) AS x FROM range(100001)", form)
+    (line,) = caplog.records
+    assert "which is the limit" in line.getMessage() and line.exc_info is None
 
 
 def test_the_token_is_not_in_the_process(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
