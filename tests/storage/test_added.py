@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -83,6 +84,11 @@ def test_files_with_and_without_them_are_one_table(archive: Path, table: str) ->
     entries = Manifest.load(archive).files(table)
     assert [entry.added for entry in entries] == [(), ADDED[table], ()]
     assert_whole(archive, table)
+    name, files = LOOKED_AT[table], f"{archive}/parquet/{table}/**/*.parquet"
+    found = duckdb.sql(
+        f"SELECT {name} FROM read_parquet('{files}', union_by_name = true) ORDER BY pos"
+    ).fetchall()
+    assert [value for (value,) in found] == VALUES[table], "who knows nothing of the manifest"
 
 
 @pytest.mark.parametrize("table", VALUES)
