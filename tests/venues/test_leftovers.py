@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bookreel.venues.huobi import leftovers
 from bookreel.venues.huobi.leftovers import inexact_numbers, unknown_fields
 
 
@@ -60,6 +62,37 @@ from bookreel.venues.huobi.leftovers import inexact_numbers, unknown_fields
 )
 def test_unknown_fields(text: bytes, expected: list[str]) -> None:
     assert unknown_fields(text) == expected
+
+
+_KEYS = st.lists(
+    st.sampled_from(["id", "ts", "bids", "seqNum", "data", "ch", "update", "fee", "x", "version"]), max_size=4
+)
+_NAMES = st.sampled_from(
+    [
+        "mbp.150",
+        "mbp.refresh.20",
+        "depth.step0",
+        "bbo",
+        "trade.detail",
+        "kline.1min",
+        "detail",
+        "ticker",
+        "nothing",
+    ]
+)
+
+
+@given(feed=_NAMES, other=st.none() | _NAMES, top=_KEYS, tick=_KEYS, item=_KEYS)
+def test_pushes_of_known_keys_are_told_at_once_and_others_one_by_one(
+    feed: str, other: str | None, top: list[str], tick: list[str], item: list[str]
+) -> None:
+    items = "[{" + ",".join(f'"{key}":1' for key in item) + "}]"
+    inner = ",".join(f'"{key}":{items if key == "data" else 1}' for key in tick)
+    outer = "".join(f',"{key}":1' for key in top if key != "ch")
+    last = "" if other is None else f',"ch":"market.ethusdt.{other}"'
+    text = f'{{"ch":"market.btcusdt.{feed}"{outer},"tick":{{{inner}}}{last}}}'.encode()
+    frame = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    assert unknown_fields(text) == leftovers._unknown_in_push(frame)
 
 
 def test_real_frames_hold_nothing_unknown(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
+import types
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -20,6 +22,7 @@ _objects: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _string: Final = msgspec.json.Decoder(str).decode
 _float: Final = msgspec.json.Decoder(float).decode
 _printed: Final = msgspec.json.Encoder().encode
+_CH: Final = b'{"ch":"'
 _NAME_MAX: Final = 128
 """Longer than any topic's name in quotes; what is longer is not remembered."""
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -54,12 +57,34 @@ _OTHERS: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
 )
 
 
+def _strict(known: frozenset[str], **nested: Any) -> Any:
+    """A struct that has these keys and refuses any other. What they hold is read past, but for ``nested`` ones."""
+    fields = [
+        ("ch" if key == "ch" else f"key_{index}", nested.get(key, Raw), msgspec.field(default=None, name=key))
+        for index, key in enumerate(sorted(known))
+    ]
+    return msgspec.defstruct("Strict", fields, forbid_unknown_fields=True)
+
+
+def _strict_push(family: Family) -> Callable[[bytes], Any]:
+    """Reads a push of which every key is known; raises for any other."""
+    trades = types.GenericAlias(list, (_strict(_TRADE),))
+    ticks = {"data": trades} if family == "trade.detail" else {}
+    tick = _strict(_TICKS[family], **ticks)
+    return msgspec.json.Decoder(_strict(_DEPTH_PUSH if family == "depth" else _PUSH, tick=tick)).decode
+
+
+_STRICT: Final[dict[Family, Callable[[bytes], Any]]] = {family: _strict_push(family) for family in _TICKS}
+
+
 def unknown_fields(text: bytes) -> list[str]:
     """Keys of a readable frame that ``decode`` does not know, as ``family: key``, in the frame's order.
 
     Looks at the envelope, the tick or data, and a trade's item: ``mbp: checksum``, ``trade.detail:
     tick.data.fee``. Empty for a frame that cannot be read, that a client sent, or that is unknown as a whole.
     """
+    if _has_known_only(text):
+        return []
     try:
         frame = _object(text)
         if "ch" in frame:
@@ -72,6 +97,20 @@ def unknown_fields(text: bytes) -> list[str]:
         if sign in frame:
             return _beyond(frame, known, f"{label}: ")
     return []
+
+
+def _has_known_only(text: bytes) -> bool:
+    """Whether it is a push and each of its keys is known, in half the time that looking for others takes."""
+    end = text.find(b'"', len(_CH), _NAME_MAX) if text.startswith(_CH) else -1
+    if end < 0:
+        return False
+    name = text[len(_CH) - 1 : end + 1]
+    try:
+        family = _family_of(name)
+        # Of two names the second one counts.
+        return family is not None and bytes(_STRICT[family](text).ch) == name
+    except _UNREADABLE:
+        return False
 
 
 def _unknown_in_push(frame: dict[str, Raw]) -> list[str]:
