@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from bookreel.book.l2 import L2Book
+from bookreel.book.model import Levels
 from bookreel.replay import (
     Archive,
     RecordedBbo,
-    RecordedDelta,
     RecordedSnapshot,
     RecordedTrade,
     Session,
@@ -35,6 +35,8 @@ from bookreel.replay.server.tardis_computed import (
     is_of_trades,
 )
 from bookreel.replay.server.tardis_options import NormalOptions, Span
+from bookreel.replay.server.tardis_steps import NormalForm, Step
+from bookreel.replay.server.tardis_tape import pages_of
 from bookreel.replay.server.tardis_types import (
     BookChange,
     BookTicker,
@@ -48,6 +50,8 @@ from bookreel.storage.shared_tail import SharedTail
 __all__ = ["Normal", "normalised"]
 
 _MS_NS: Final = 1_000_000
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Item(NamedTuple):
@@ -89,7 +93,7 @@ class Normal:
         if self._disconnects:
             tables.append("sessions")
         feeds = {"trade.detail", "bbo", *self._feeds.values()}
-        self._events = archive.events(self._symbols, tables, span.start, span.end, feeds=feeds)
+        self._source = archive.source(self._symbols, tables, feeds, span.start, span.end)
 
     def values(self) -> Iterator[msgspec.Struct]:
         """Each message."""
@@ -107,18 +111,17 @@ class Normal:
         """What each event leads to, with where that stands."""
         for symbol, feed in self._feeds.items():
             yield 0, self._first(symbol, feed)
-        for event in self._events:
-            kind = type(event)
-            if kind in _TAKERS:
-                place = max(event.pos, event.epoch) if isinstance(event, RecordedDelta) else event.pos or 0
-                yield place, _TAKERS[kind](self, event)
+        for page in pages_of(self._source, NormalForm()):
+            for place, event in zip(page.order[page.first :], page.items[page.first :], strict=True):
+                taker = _TAKERS.get(type(event))
+                if taker is not None:
+                    yield place, taker(self, event)
 
     def _first(self, symbol: str, feed: str) -> Iterator[msgspec.Struct]:
         """The book with which the range begins, if it begins inside of a run."""
         found = self._archive.book(symbol, self._span.start - 1, feed)
         if found.valid and found.ts_event is not None:
-            local = stamp(self._span.start // _MS_NS)
-            yield from self._load(symbol, found.bids, found.asks, found.ts_event // _MS_NS, local)
+            yield from self._load(symbol, found.bids, found.asks, found.ts_event, self._span.start)
 
     def _trade(self, event: RecordedTrade) -> Iterator[msgspec.Struct]:
         ts, local = event.ts_event // _MS_NS, stamp(event.ts_recv // _MS_NS)
@@ -140,38 +143,43 @@ class Normal:
 
     def _snapshot(self, event: RecordedSnapshot) -> Iterator[msgspec.Struct]:
         if event.source != "keyframe" and self._feeds.get(event.symbol) == event.feed:
-            local = stamp(event.ts_recv // _MS_NS)
-            yield from self._load(event.symbol, event.bids, event.asks, event.ts_event // _MS_NS, local)
+            yield from self._load(event.symbol, event.bids, event.asks, event.ts_event, event.ts_recv)
 
-    def _load(self, symbol: str, bids: Any, asks: Any, ts: int, local: str) -> Iterator[msgspec.Struct]:
+    def _load(
+        self, symbol: str, bids: Levels, asks: Levels, ts: int, ts_recv: int
+    ) -> Iterator[msgspec.Struct]:
+        """Times in ns."""
         book = self._books.setdefault(symbol, L2Book())
+        local = stamp(ts_recv // _MS_NS)
         if "book_change" in self._given:
-            yield self._change(symbol, bids, asks, ts, local, is_snapshot=True)
+            high, low = (Raw(_encode(list(starmap(Level, side)))) for side in (bids, asks))
+            yield self._change(symbol, high, low, ts, local, is_snapshot=True)
         if self._keeps_books:
             book.load(bids, asks)
-            yield from self._compute(symbol, BookEvent(book, ts, local))
+            yield from self._compute(symbol, BookEvent(book, ts // _MS_NS, local))
 
-    def _delta(self, event: RecordedDelta) -> Iterator[msgspec.Struct]:
-        book = self._books.get(event.symbol)
-        if book is None or self._feeds.get(event.symbol) != event.feed or not (event.bids or event.asks):
+    def _delta(self, step: Step) -> Iterator[msgspec.Struct]:
+        book = self._books.get(step.symbol)
+        if book is None or self._feeds.get(step.symbol) != step.feed:
             return
-        ts, local = event.ts_event // _MS_NS, stamp(event.ts_recv // _MS_NS)
+        local = stamp(step.ts_recv // _MS_NS)
         if "book_change" in self._given:
-            yield self._change(event.symbol, event.bids, event.asks, ts, local, is_snapshot=False)
+            bids, asks = step.json
+            yield self._change(step.symbol, bids, asks, step.ts_event, local, is_snapshot=False)
         if self._keeps_books:
-            book.apply(event)
-            yield from self._compute(event.symbol, BookEvent(book, ts, local))
+            book.apply(step.delta)
+            yield from self._compute(step.symbol, BookEvent(book, step.ts_event // _MS_NS, local))
 
     def _change(
-        self, symbol: str, bids: Any, asks: Any, ts: int, local: str, *, is_snapshot: bool
+        self, symbol: str, bids: Raw, asks: Raw, ts: int, local: str, *, is_snapshot: bool
     ) -> BookChange:
         return BookChange(
             symbol=symbol.upper(),
             exchange=self._exchange,
             is_snapshot=is_snapshot,
-            bids=list(starmap(Level, bids)),
-            asks=list(starmap(Level, asks)),
-            timestamp=stamp(ts),
+            bids=bids,
+            asks=asks,
+            timestamp=stamp(ts // _MS_NS),
             local_timestamp=local,
         )
 
@@ -206,7 +214,7 @@ class Normal:
 _TAKERS: Final[dict[Any, Callable[[Normal, Any], Iterable[msgspec.Struct]]]] = {
     RecordedTrade: Normal._trade,
     RecordedSnapshot: Normal._snapshot,
-    RecordedDelta: Normal._delta,
+    Step: Normal._delta,
     RecordedBbo: Normal._quote,
     Session: Normal._session,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -16,14 +16,16 @@ import pyarrow.compute as pc
 
 from bookreel.replay import Archive
 from bookreel.replay.ndjson import Lines
-from bookreel.replay.pages import Page
+from bookreel.replay.pages import Form, Page
 from bookreel.replay.server.tardis_options import Channel, Span
 from bookreel.replay.source import Source
 from bookreel.replay.stream import CHUNK_BYTES
 from bookreel.replay.sweep import ORDER, Sweep
 from bookreel.storage.shared_tail import SharedTail
 
-__all__ = ["Style", "Tape", "in_chunks", "one_by_one", "open_tape"]
+__all__ = ["Style", "Tape", "in_chunks", "one_by_one", "open_tape", "pages_of"]
+
+_T = TypeVar("_T")
 
 Style: TypeAlias = Literal["machine", "feed", "wire"]
 """How a frame is written: as a line of ``/replay``, as one of tardis's own data feed, or as it came."""
@@ -142,9 +144,10 @@ def open_tape(
         return opened.source(symbols or None, tables, None, span.start, span.end), Tape(style, channels)
 
 
-def _pages(source: Source, tape: Tape) -> Iterator[Page[Lines]]:
+def pages_of(source: Source, form: Form[_T]) -> Iterator[Page[_T]]:
+    """The pages of a selection, to its end."""
     with closing(source.tail()) as tail:
-        pages = source.pages(source.scanner(), tail, tape, source.place(None), follow=False)
+        pages = source.pages(source.scanner(), tail, form, source.place(None), follow=False)
         while not pages.done:
             page = pages.read()
             if page is not None:
@@ -153,7 +156,7 @@ def _pages(source: Source, tape: Tape) -> Iterator[Page[Lines]]:
 
 def in_chunks(source: Source, tape: Tape) -> Iterator[bytes | memoryview]:
     """The lines, in pieces of a bounded size."""
-    for page in _pages(source, tape):
+    for page in pages_of(source, tape):
         at = page.first
         while at < len(page.order):
             stop = page.items.stop(at, len(page.order), CHUNK_BYTES)
@@ -163,7 +166,7 @@ def in_chunks(source: Source, tape: Tape) -> Iterator[bytes | memoryview]:
 
 def one_by_one(source: Source, tape: Tape) -> Iterator[tuple[int, bytes]]:
     """Each line, with the position at which it stands."""
-    for page in _pages(source, tape):
+    for page in pages_of(source, tape):
         for index in range(page.first, len(page.order)):
             yield page.order[index], bytes(page.items.between(index, index + 1))
 

@@ -29,6 +29,7 @@ __all__ = [
 
 _MS_NS: Final = 1_000_000
 _SECOND_MS: Final = 1_000
+_PARTS: Final = tuple(f".{ms:03d}Z" for ms in range(_SECOND_MS))
 
 _encode: Final = msgspec.json.Encoder().encode
 _TEXTS_MAX: Final = 4096
@@ -42,7 +43,7 @@ def stamp(ms: int) -> str:
     '2023-11-14T22:13:20.012Z'
     """
     seconds, rest = divmod(ms, _SECOND_MS)
-    return f"{_whole(seconds)}.{rest:03d}Z"
+    return _whole(seconds) + _PARTS[rest]
 
 
 @lru_cache(maxsize=16)
@@ -90,8 +91,8 @@ class Trade(Value, kw_only=True, tag="trade"):
 
 class BookChange(Value, kw_only=True, tag="book_change"):
     is_snapshot: bool
-    bids: list[Level]
-    asks: list[Level]
+    bids: Raw
+    asks: Raw
     timestamp: str
     local_timestamp: str
 

@@ -82,9 +82,10 @@ def test_normalised_messages_are_those_of_the_tables(
         (trade.price, trade.size, str(trade.trade_seq)) for trade in trades
     ]
     changes = [item for item in found if item["type"] == "book_change"]
-    assert [[level["price"] for level in item["bids"]] for item in changes] == [
-        [price for price, _ in event.bids] for event in books
-    ]
+    assert [
+        [[(level["price"], level["amount"]) for level in item[side]] for side in ("bids", "asks")]
+        for item in changes
+    ] == [[event.bids, event.asks] for event in books]
     assert sum(item["trades"] for item in found if item["type"] == "trade_bar") == len(trades) // 2 * 2
     assert {item["symbol"] for item in found} == {"BTCUSDT"}
     assert any(item["type"] == "book_snapshot" and item["name"] == "quote" for item in found)
