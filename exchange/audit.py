@@ -13,7 +13,7 @@ from __future__ import annotations
 import bisect
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +65,8 @@ the recorder connects anew, and a frame too broken to name its topic, or one tha
 
 LAST_WORDS: Final = frozenset({"lost_delta", "reorder"})
 """Faults of one frame that are a silence until the next one comes: the answer to a question is newer than all that
-was pushed. They may cost the neighbours on the socket what a silence may, for as long as one needs to be known."""
+was pushed. They may cost the neighbours on the socket what a silence may, for as long as one needs to be known,
+and near the end they may not be known at all."""
 
 PATIENCE_NS: Final = 10_000_000_000
 """What came too late or not at all is noticed, and given up, within this time."""
@@ -96,6 +97,10 @@ WHERE state IN ('covered', 'connected') GROUP BY ALL
 _LAST: Final = """
 SELECT pos, epoch_ns(ts_recv) FROM (FROM frames SELECT pos, ts_recv UNION ALL FROM sessions SELECT pos, ts_recv)
 ORDER BY pos DESC LIMIT 1
+"""
+_HEARD: Final = """
+SELECT count(*) FROM frames WHERE topic = concat('market.', ?, '.', ?) AND kind = 'data'
+    AND TRY_CAST(regexp_extract(payload, '"seqNum":([0-9]+)', 1) AS BIGINT) > ?
 """
 _TRADES: Final = "SELECT trade_seq, side, price, size FROM trades WHERE symbol = ?"
 
@@ -166,7 +171,12 @@ def audit(
         instants = [found for stream in sorted(told.books) for found in _books(opened, stream, told, result)]
         instants = [one for one in instants if clock.unique(one[1])]
         _as_of(opened, random.Random(seed).sample(instants, min(samples, len(instants))), result)
-        _gaps(told, holes, covered, result, merged)
+
+        def heard(stream: Stream, seq: int) -> bool:
+            """Whether a frame that came shows that there was a number after ``seq``."""
+            return bool(opened.sql(_HEARD, [*stream, seq]).fetchall()[0][0])
+
+        _gaps(told, holes, covered, result, merged, heard)
         for symbol in symbols:
             _trades(opened, symbol, told, holes, covered, result)
     return result
@@ -267,6 +277,7 @@ def _gaps(
     covered: dict[Stream, tuple[int, int]],
     result: Audit,
     merged: bool,
+    heard: Callable[[Stream, int], bool],
 ) -> None:
     result.faults = dict(Counter(fault["kind"] for fault in truth.faults))
     for stream, fault, others in inflicted(truth):
@@ -300,7 +311,10 @@ def _gaps(
             result.gaps_injected += 1
             result.gaps_filled += 1
             continue
-        if not near and t > until - KNOWABLE_NS.get(kind, 0):
+        knowable = KNOWABLE_NS.get(kind, 0)
+        if not near and kind in LAST_WORDS and not heard(stream, fault["prev_seq"]):
+            knowable = KNOWABLE_NS["silence"]
+        if not near and t > until - knowable:
             result.silences_undecided += 1
             holes[stream].append(_Hole(stream, "silence", t, None, explained=True, recorded=False))
             continue

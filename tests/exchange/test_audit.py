@@ -19,8 +19,12 @@ OTHER = "market.btcusdt.mbp.150"
 TOPIC = "market.ethusdt.mbp.150"
 
 
-def judged(tmp_path: Path, lines: list[dict[str, Any]], cause: str, start_s: float) -> Audit:
-    """A gap of the ETH book from ``start_s`` on, 2 s long, against a truth of these lines."""
+def judged(
+    tmp_path: Path, lines: list[dict[str, Any]], cause: str, start_s: float, last_seq: int = 1 << 40
+) -> Audit:
+    """A gap of the ETH book from ``start_s`` on, 2 s long, against a truth of these lines. ``last_seq``: of the
+    frames that came.
+    """
     path = tmp_path / "truth.ndjson"
     path.write_bytes(
         b"".join(msgspec.json.encode(line | {"t": round(line["t"] * S)}) + b"\n" for line in lines)
@@ -28,7 +32,8 @@ def judged(tmp_path: Path, lines: list[dict[str, Any]], cause: str, start_s: flo
     start = round(start_s * S)
     holes = defaultdict(list, {BOOK: [audit._Hole(BOOK, cause, start, start + 2 * S)]})
     result = Audit()
-    audit._gaps(read_account(path), holes, {BOOK: (0, 1000 * S)}, result, merged=False)
+    covered = {BOOK: (0, 1000 * S)}
+    audit._gaps(read_account(path), holes, covered, result, False, lambda _, seq: last_seq > seq)
     return result
 
 
@@ -48,6 +53,18 @@ def test_a_neighbours_last_words_may_cost_a_silence_until_one_is_known(tmp_path:
     assert judged(tmp_path, lines, "disconnect", 102.5).gaps_unexplained == 1, "the line was there"
     elsewhere = [sub(1), sub(1, OTHER, 2), fault(100, kind, 2)]
     assert judged(tmp_path, elsewhere, "silence", 102.5).gaps_unexplained == 1
+
+
+@pytest.mark.parametrize("kind", ["lost_delta", "reorder"])
+def test_last_words_at_the_end_may_be_unknown_if_nothing_came_after_them(tmp_path: Path, kind: str) -> None:
+    def counted(t: float, last_seq: int) -> tuple[int, int]:
+        lines = [sub(1), fault(t, kind, topic=TOPIC, seq=8, prev_seq=7)]
+        result = judged(tmp_path, lines, "operator", 500, last_seq)
+        return result.silences_undecided, sum("not in gaps" in problem for problem in result.problems)
+
+    assert counted(998, 7) == (1, 0)
+    assert counted(998, 9) == (0, 1), "the next one showed it"
+    assert counted(980, 7) == (0, 1), "a question would have shown it"
 
 
 def test_a_slow_connection_is_slow_for_what_is_subscribed_meanwhile(tmp_path: Path) -> None:
