@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gc
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ import pytest
 from frames import Frames, Run
 
 from bookreel.ingest.clock import SystemClock
+from bookreel.ingest.run import spare_collector
 from bookreel.storage.journal import Journal
 from bookreel.storage.record import Direction, Kind, encode_event
 from bookreel.storage.seal import seal
@@ -36,6 +38,7 @@ OUR_PARTS: Final = (
     "pytest-benchmark",
 )
 
+CORES: Final = sorted(os.sched_getaffinity(0))
 QUICK: Final = os.environ.get("BOOKREEL_BENCH") == "quick"
 """Smaller archives, for a run of two minutes."""
 
@@ -111,6 +114,18 @@ def fresh(journaled: Path, tmp_path: Path) -> Callable[[], Path]:
         return made[-1]
 
     return make
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """One core for the recorder and all its threads, in a process that is set up as its own."""
+    os.sched_setaffinity(0, {CORES[0]})
+    thresholds = gc.get_threshold()
+    spare_collector()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+    os.sched_setaffinity(0, set(CORES))
 
 
 class Peer:

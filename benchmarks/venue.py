@@ -33,8 +33,11 @@ def symbol_names(count: int) -> list[str]:
     return [f"sym{number:04d}" for number in range(count)]
 
 
-def prepare(folder: Path, texts: list[bytes], snapshot: bytes, captured: str, symbols: list[str]) -> None:
-    """Writes ``texts`` for each of ``symbols`` as they go over the wire, and the answer to its request.
+def prepare(
+    folder: Path, texts: list[bytes], snapshot: bytes | None, captured: str, symbols: list[str]
+) -> None:
+    """Writes ``texts`` for each of ``symbols`` as they go over the wire, and the answer to its request, if one is to
+    come.
 
     ``captured``: the symbol they have in them.
     """
@@ -48,7 +51,8 @@ def prepare(folder: Path, texts: list[bytes], snapshot: bytes, captured: str, sy
             frames += frame
         (folder / f"{symbol}.frames").write_bytes(frames)
         (folder / f"{symbol}.sizes").write_bytes(sizes.tobytes())
-        (folder / f"{symbol}.reply").write_bytes(snapshot.replace(captured.encode(), symbol.encode()))
+        if snapshot is not None:
+            (folder / f"{symbol}.reply").write_bytes(snapshot.replace(captured.encode(), symbol.encode()))
 
 
 def _frame(payload: bytes) -> bytes:
@@ -65,7 +69,8 @@ class Symbol:
     def __init__(self, folder: Path, name: str) -> None:
         data = (folder / f"{name}.frames").read_bytes()
         sizes = array.array("I", (folder / f"{name}.sizes").read_bytes())
-        self.reply = json.loads((folder / f"{name}.reply").read_bytes())
+        reply = folder / f"{name}.reply"
+        self.reply = json.loads(reply.read_bytes()) if reply.exists() else None
         self.frames: list[bytes] = []
         at = 0
         for size in sizes:
@@ -80,6 +85,7 @@ class Venue:
         self._folder = folder
         self._rate = rate
         self._symbols = {path.stem: Symbol(folder, path.stem) for path in sorted(folder.glob("*.frames"))}
+        # Who has what it needs before frames come.
         self._asked: set[str] = set()
         self._ready = asyncio.Event()
         self._sending = 0
@@ -113,11 +119,14 @@ class Venue:
         if "ping" in said:
             answer = {"pong": said["ping"]}
         elif "sub" in said:
-            mine.append(said["sub"].split(".")[1])
+            symbol = said["sub"].split(".")[1]
+            mine.append(symbol)
+            if self._symbols[symbol].reply is None:
+                self._asked.add(symbol)
             answer["subbed"] = said["sub"]
         elif "req" in said:
             symbol = said["req"].split(".")[1]
-            answer = {**self._symbols[symbol].reply, "id": said["id"]}
+            answer = {**(self._symbols[symbol].reply or {}), "id": said["id"]}
             self._asked.add(symbol)
         await ws.send_bytes(gzip.compress(json.dumps(answer).encode()))
         if len(self._asked) == len(self._symbols):
@@ -168,6 +177,7 @@ async def _serve(folder: Path, rate: float) -> None:
     app = web.Application()
     app.router.add_get("/v1/common/symbols", venue.listed)
     app.router.add_get("/feed", venue.talk)
+    app.router.add_get("/ws", venue.talk)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
