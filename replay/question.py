@@ -83,7 +83,9 @@ class Coverage:
         following = None if turn is None else self.turns[turn + 1 : turn + 2]
         last = following[0].pos if following else NOW
         at = bisect_right(self._renewals, (pos, NOW))
-        return at < len(self._renewals) and self._renewals[at][0] < last and self._renewals[at][1] <= ts
+        # Their times only rise, so the first one tells, unless the clock was set back.
+        later = self._renewals[at:] if self.turns else self._renewals[at : at + 1]
+        return any(after < last and end <= ts for after, end in later)
 
     def valid(self, ts: int) -> bool:
         """Whether nothing is missing at an instant (ns), and it is one instant."""

@@ -52,7 +52,8 @@ CREATE MACRO _whole(of_symbol, of_feed, from_time, to_time) AS (
 -- that is not, they are those of the newest push, age_ns says how old it is, and after a gap nothing is valid until the next.
 CREATE MACRO book_at(symbol, ts, feed := NULL, depth := NULL) AS TABLE
 WITH chosen AS (
-    SELECT s.feed AS name, s.class = 'sequenced' AS sequenced, _covered(symbol, s.feed, _instant(ts)) AS covered
+    SELECT s.feed AS name, s.class = 'sequenced' AS sequenced,
+        s.since <= _instant(ts) AND (s.until IS NULL OR _instant(ts) <= s.until) AS living
     FROM _streams s
     WHERE s.symbol = symbol AND s.depth IS NOT NULL AND (feed IS NULL OR s.feed = feed)
     ORDER BY s.depth DESC LIMIT 1
@@ -82,16 +83,24 @@ newest AS (
     SELECT w.ts_recv, w.pos, w.seq, w.epoch, w.source
     FROM wholes w ORDER BY w.rank DESC, w.ts_recv DESC, w.seq DESC NULLS LAST, w.pos DESC LIMIT 1
 ),
+-- Whether the instant is inside a gap, and where the newest one before it ended.
+holes AS (
+    SELECT coalesce(bool_or(g.start < _instant(ts) AND (g."end" IS NULL OR _instant(ts) < g."end")), false) AS inside,
+        max(g.repaired_by) FILTER (WHERE g."end" <= _instant(ts)
+            --[turns
+            AND g.repaired_by < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
+            --]
+        ) AS ended
+    FROM gaps g WHERE g.symbol = symbol AND g.feed = (SELECT c.name FROM chosen c)
+),
 told AS (
     SELECT CASE WHEN NOT c.sequenced AND n.ts_recv <= _instant(ts) THEN epoch_ns(_instant(ts)) - epoch_ns(n.ts_recv) END AS age_ns,
-        c.covered AND (c.sequenced OR (n.source = 'push' AND NOT EXISTS (
-            FROM gaps g
-            WHERE g.symbol = symbol AND g.feed = c.name AND g.repaired_by > n.pos AND g."end" <= _instant(ts)
-                --[turns
-                AND g.repaired_by < coalesce((SELECT t.next_pos FROM turn t), 9223372036854775807)
-                --]
-        ))) AS valid
-    FROM newest n, chosen c
+        c.living AND NOT h.inside AND (c.sequenced OR (n.source = 'push' AND coalesce(h.ended, 0) <= n.pos))
+        AND NOT EXISTS (
+            FROM _doubts d
+            WHERE d.symbol = symbol AND d.feed = c.name AND d.low <= _instant(ts) AND _instant(ts) <= d.high
+        ) AS valid
+    FROM newest n, chosen c, holes h
 ),
 -- In two steps, so that the levels of one book are read and not those of every book before it.
 base AS (

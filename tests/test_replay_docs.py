@@ -45,9 +45,9 @@ def test_blocks_run(recorded_folder: Path) -> None:
 def test_types_and_tables_are_named() -> None:
     for table in REPLAY_TABLES:
         assert table.replace("_", " ") in TEXT or table in TEXT, table
-    from bookreel.replay import events
+    from bookreel.replay import events, stocks
 
-    for name in events.__all__:
-        kind = getattr(events, name)
+    for name in (*events.__all__, *stocks.__all__):
+        kind = getattr(events, name, None) or getattr(stocks, name)
         tag = getattr(getattr(kind, "__struct_config__", None), "tag", None)
         assert tag is None or f"`{tag}`" in TEXT, tag

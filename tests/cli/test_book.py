@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.replay.gateway import Gateway
 
 Run = Callable[..., Any]
 Query = Callable[[Path, str], list[dict[str, Any]]]
@@ -85,3 +88,21 @@ def test_a_book_from_a_damaged_file(run: Run, copy: Path) -> None:
     done = run("book", "--archive", copy, "--symbol", "btcusdt", "--at", "now")
     assert done.returncode == 3
     assert "parquet/book_snapshots" in done.stderr
+
+
+def test_a_pushed_book_says_how_old_it_is(run: Run, tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path / "stocks")
+    with closing(gateway.journal):
+        gateway.subscribe(1, feeds=["orderbook"])
+        gateway.book(2, [(300.2, 100, 2)], [(300.4, 200, 1)])
+        gateway.lose(3)
+        gateway.subscribe(5, feeds=["orderbook"])
+        gateway.book(7, [(300.0, 100, 1)], [])
+    words = ["book", "--archive", gateway.path, "--symbol", "HK.00700", "--at"]
+    done = run(*words, gateway.at(7))
+    assert done.returncode == 0 and "HK.00700 orderbook" in done.stdout and ", 0.000 s before" in done.stdout
+    done = run(*words, gateway.at(6))
+    assert done.returncode == 1 and "4.000 s before  NOT VALID" in done.stdout
+    assert "none has been pushed since a gap" in done.stderr
+    book = json.loads(run(*words, gateway.at(6), "--format", "json").stdout)
+    assert (book["valid"], book["age_ns"], book["bids"]) == (False, 4_000_000_000, [[300.2, 100.0]])
