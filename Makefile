@@ -6,7 +6,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint co
 SETUP  := pyproject.toml constraints.txt setup.py $(wildcard book/*.c)
 PACKAGES := book venues storage ingest replay exchange cli
 
-.PHONY: help demo test bench bench-quick bench-check lint types format peers schema sim crash fuzz mutants clean
+.PHONY: help demo test bench bench-quick bench-check lint types format peers schema sim crash fuzz gateway mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -59,6 +59,9 @@ crash: $(VENV)/.test  ## kill the recorder, the sealer and the power at every po
 
 fuzz: $(VENV)/.test  ## up to ten million hostile frames, and every bit of a segment flipped
 	$(BIN)/python -m tests.fuzz
+
+gateway: $(VENV)/.test  ## record the gateway of stocks for 3 minutes with every fault, and compare with the truth
+	$(BIN)/python -m tests.gateway
 
 mutants: $(VENV)/.test  ## plant bugs, and see that the tests find each one
 	$(BIN)/python -m tests.mutants

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.gateway.recording import hold
+
+
+def test_an_archive_of_the_commands_is_true(tmp_path: Path) -> None:
+    outcome = hold(
+        tmp_path, symbols=4, seconds=6, seed=3, faults="forgotten=40,bad_base64=20,cached=20,lag=10"
+    )
+    assert not outcome.wrong
+    counts = outcome.audit.counts
+    assert counts["books compared"] > 20 and counts["trades compared"] > 10 and counts["pushes compared"] > 50
+    assert sum(outcome.inflicted.values()) >= 3 and outcome.gaps
