@@ -35,12 +35,12 @@ _COLUMNS: Final = (
 _log = logging.getLogger(__name__)
 
 
-async def show(collector: Recorder) -> None:
+async def show(recorder: Recorder) -> None:
     """Until cancelled."""
-    reader = StatusReader(collector)
+    reader = StatusReader(recorder)
     if not sys.stderr.isatty():
         while True:
-            await collector.clock.sleep(_LOG_S)
+            await recorder.clock.sleep(_LOG_S)
             _log.info("%s", describe(reader.read()))
     from rich.console import Console
     from rich.live import Live
@@ -49,7 +49,7 @@ async def show(collector: Recorder) -> None:
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             live.update(_table(reader.read(), max(1, console.height - _FRAME_ROWS)), refresh=True)
-            await collector.clock.sleep(_LIVE_S)
+            await recorder.clock.sleep(_LIVE_S)
 
 
 def _table(status: Status, rows: int) -> Table:

@@ -50,17 +50,17 @@ _LINE_COUNTERS: Final = {
 class _Source:
     """What prometheus_client asks for at a scrape."""
 
-    def __init__(self, collector: Recorder) -> None:
-        self._collector = collector
-        self._reader = StatusReader(collector)
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._reader = StatusReader(recorder)
 
     def collect(self) -> Iterator[Metric]:
         yield from self._journal()
-        yield from self._lines([session.stats for session in self._collector.lines])
+        yield from self._lines([line.stats for line in self._recorder.lines])
         yield from self._books()
-        collector = self._collector
-        yield _counter("clock_steps", "Steps of the wall clock.", collector.pulse.clock_steps)
-        restarts = collector.sealer.restarts if collector.sealer is not None else 0
+        recorder = self._recorder
+        yield _counter("clock_steps", "Steps of the wall clock.", recorder.pulse.clock_steps)
+        restarts = recorder.sealer.restarts if recorder.sealer is not None else 0
         yield _counter("sealer_restarts", "Sealers that died and were started again.", restarts)
         yield _labelled("build_info", "Always 1.", {"version": {metadata.version("bookreel"): 1}}, gauge=True)
 
@@ -74,10 +74,10 @@ class _Source:
         yield _gauge("queue_bytes", "Memory of records not durable.", status.held_bytes)
         yield _gauge("event_loop_lag_seconds", "How late the event loop turned.", status.loop_lag_s)
         yield _gauge("disk_free_bytes", "Room left for the archive.", status.disk_free_bytes)
-        journal = self._collector.journal
+        journal = self._recorder.journal
         if journal is not None:
             causes = {str(cause): count for cause, count in journal.shed_causes.items()}
-            name = self._collector.venue.name
+            name = self._recorder.venue.name
             yield _labelled("frames_shed", "Frames given up.", {"reason": causes}, exchange=name)
             help_ = "How long the disk took to make records durable."
             times = journal.sync_times
@@ -88,7 +88,7 @@ class _Source:
         yield _gauge("ready", "1 if every stream is subscribed and every book live.", not status.reasons)
 
     def _lines(self, lines: list[LineStats]) -> Iterator[Metric]:
-        venue = self._collector.venue.name
+        venue = self._recorder.venue.name
         for name, (field, help_) in _LINE_COUNTERS.items():
             values = {line.name: getattr(line, field) for line in lines}
             yield _labelled(name, help_, {"line": values}, exchange=venue)
@@ -112,8 +112,8 @@ class _Source:
     def _books(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
 
-        venue = self._collector.venue.name
-        books = self._collector.books
+        venue = self._recorder.venue.name
+        books = self._recorder.books
         causes = {str(cause): count for cause, count in books.gaps.items()}
         yield _labelled("gaps", "Holes in live books.", {"cause": causes}, exchange=venue)
         yield _labelled(
@@ -126,7 +126,7 @@ class _Source:
         times = books.update_times
         help_ = "From a delta's receipt to its being part of the book, of one in 64."
         yield _histogram("update_seconds", help_, times.bounds, times.counts, times.sum_s)
-        if self._collector.config.metrics_per_symbol:
+        if self._recorder.config.metrics_per_symbol:
             valid = GaugeMetricFamily(
                 f"{_PREFIX}book_valid", "1 while the book is live.", labels=["exchange", "symbol", "feed"]
             )
@@ -184,12 +184,12 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
     return dict(total)
 
 
-def render(collector: Recorder) -> bytes:
+def render(recorder: Recorder) -> bytes:
     """One scrape, as text."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Source(collector))
+    registry.register(_Source(recorder))
     return generate_latest(registry)
 
 
@@ -200,9 +200,9 @@ class MetricsServer:
     Entering raises :class:`ConfigError` where the port is taken.
     """
 
-    def __init__(self, collector: Recorder, port: int) -> None:
-        self._collector = collector
-        self._reader = StatusReader(collector)
+    def __init__(self, recorder: Recorder, port: int) -> None:
+        self._recorder = recorder
+        self._reader = StatusReader(recorder)
         self._runner: web.AppRunner | None = None
         self.port = port
 
@@ -233,7 +233,7 @@ class MetricsServer:
             await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=render(self._collector), headers={"Content-Type": _TEXT})
+        return web.Response(body=render(self._recorder), headers={"Content-Type": _TEXT})
 
     async def _live(self, request: web.Request) -> web.Response:
         # Whoever gets this answer knows that the event loop turns.

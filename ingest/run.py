@@ -47,13 +47,13 @@ def spare_collector() -> None:
 
 
 async def _record(config: RecordConfig) -> None:
-    collector = _recorder(config)
+    recorder = _recorder(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _signalled, collector, number)
-    display = asyncio.create_task(show(collector), name="display")
+        loop.add_signal_handler(number, _signalled, recorder, number)
+    display = asyncio.create_task(show(recorder), name="display")
     try:
-        await collector.run()
+        await recorder.run()
     finally:
         display.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -69,12 +69,12 @@ def _recorder(config: RecordConfig) -> Recorder:
     return Collector(config)
 
 
-def _signalled(collector: Recorder, number: signal.Signals) -> None:
-    if not collector.stop_reason:
-        collector.stop(number.name)
+def _signalled(recorder: Recorder, number: signal.Signals) -> None:
+    if not recorder.stop_reason:
+        recorder.stop(number.name)
         return
     _log.warning("second signal: ending at once; run `bookreel seal` for what is not sealed")
-    collector.hurry()
+    recorder.hurry()
     # The journal's threads may wait for a disk that does not answer, and nothing they hold was ever
     # acknowledged.
     os._exit(128 + number)

@@ -65,26 +65,26 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class StatusReader:
-    """Looks at a collector; each reader has its own idea of "since the last look"."""
+    """Looks at a recorder; each reader has its own idea of "since the last look"."""
 
-    def __init__(self, collector: Recorder) -> None:
-        self._collector = collector
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self._last: dict[str, tuple[int, int, int]] = {}
 
     def read(self) -> Status:
         """The present state."""
-        collector = self._collector
-        journal = collector.journal
+        recorder = self._recorder
+        journal = recorder.journal
         counts = journal.counts() if journal is not None else None
-        lines = [self._line(session) for session in collector.lines]
-        books = collector.books
-        wall = collector.clock.wall_ns()
+        lines = [self._line(line) for line in recorder.lines]
+        books = recorder.books
+        wall = recorder.clock.wall_ns()
         gaps = books.gaps.total()
         return Status(
-            phase=collector.phase,
-            venue=collector.venue.name,
-            archive=str(collector.archive),
-            uptime_s=(wall - collector.started_wall) / 1e9 if collector.started_wall else 0.0,
+            phase=recorder.phase,
+            venue=recorder.venue.name,
+            archive=str(recorder.archive),
+            uptime_s=(wall - recorder.started_wall) / 1e9 if recorder.started_wall else 0.0,
             lines=lines,
             books_live=books.live,
             books=books.total,
@@ -93,16 +93,16 @@ class StatusReader:
             durable=counts.durable if counts else 0,
             in_flight=counts.in_flight if counts else 0,
             shed=counts.shed if counts else 0,
-            durable_lag_s=collector.pulse.durable_lag_s,
+            durable_lag_s=recorder.pulse.durable_lag_s,
             held_bytes=counts.held_bytes if counts else 0,
-            loop_lag_s=collector.pulse.lag_s,
+            loop_lag_s=recorder.pulse.lag_s,
             disk_free_bytes=journal.disk_free if journal is not None else 0,
             reasons=self._reasons(lines),
         )
 
-    def _line(self, session: Watched) -> LineStatus:
-        stats = session.stats
-        clock = self._collector.clock
+    def _line(self, line: Watched) -> LineStatus:
+        stats = line.stats
+        clock = self._recorder.clock
         now = clock.mono_ns()
         at, frames, size = self._last.get(stats.name, (now, stats.frames, stats.frame_bytes))
         self._last[stats.name] = (now, stats.frames, stats.frame_bytes)
@@ -119,27 +119,27 @@ class StatusReader:
             frames_per_s=(stats.frames - frames) / seconds,
             bytes_per_s=(stats.frame_bytes - size) / seconds,
             silent_s=silent,
-            pending=session.pending,
+            pending=line.pending,
             disconnects=stats.disconnects.total(),
             decode_errors=stats.decode_errors,
         )
 
     def _reasons(self, lines: list[LineStatus]) -> list[str]:
-        collector = self._collector
-        if collector.phase != "recording":
-            return [f"it is {collector.phase}"]
+        recorder = self._recorder
+        if recorder.phase != "recording":
+            return [f"it is {recorder.phase}"]
         reasons = [f"line {line.name} is {line.state}" for line in lines if line.state != "up"]
         for line in lines:
             missing = line.topics - line.refused - line.subscribed
             if line.state == "up" and missing > 0:
                 reasons.append(f"{missing} topics of line {line.name} are not subscribed")
-        down = [f"{book.topic.symbol} {book.topic.feed}" for book in collector.books if not book.sync.valid]
+        down = [f"{book.topic.symbol} {book.topic.feed}" for book in recorder.books if not book.sync.valid]
         if down:
             more = f" and {len(down) - 3} more" if len(down) > 3 else ""
             reasons.append(f"books are not live: {', '.join(down[:3])}{more}")
-        if collector.journal is not None and collector.journal.disk_full_since is not None:
+        if recorder.journal is not None and recorder.journal.disk_full_since is not None:
             reasons.append("the disk is full")
-        return reasons + collector.doubts()
+        return reasons + recorder.doubts()
 
 
 def describe(status: Status) -> str:

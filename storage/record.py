@@ -60,9 +60,9 @@ def encode_event(name: str, **facts: Any) -> bytes:
     - ``stop`` (reason): it closed the archive in order; streams end here, and a later subscription closes an
       ``operator`` gap.
     - ``connect`` (url), ``disconnect`` (cause: a gap cause, detail): of one line.
-    - ``silence`` (topics: venue topic texts; since: ns, known good until then only): these streams were found dead
-      although the line is alive.
-    - ``quiet`` (topic: its text): this stream was asked about, and is alive.
+    - ``silence`` (topics: venue topic texts; since: ns, known good until then only; renewed: whether they are
+      subscribed anew): these streams were found dead although the line is alive.
+    - ``quiet`` (topics: their texts; until: receive time, ns): these streams were asked about, and lived until then.
     - ``recovery`` (segment, reason, lost_bytes, after, before): damage found in the journal, bounded by
       positions.
     - ``shedding`` (topic: its text, None for what belongs to no stream; cause, from): from here on frames of this
@@ -73,7 +73,7 @@ def encode_event(name: str, **facts: Any) -> bytes:
     - ``latency`` (``updated`` and ``durable``, each with bounds_s and counts): how long the frames of the last minute
       took to be part of their books (one in 64 of them), and to be durable.
     - ``import`` (file, sha256): a captured file follows.
-    - anything else is for people (``resync``, ``refused``, ``quiet``...).
+    - anything else is for people (``resync``, ``refused``, ``clock``...).
     """
     return msgspec.json.encode({"event": name, **facts})
 
