@@ -73,7 +73,8 @@ def encode_event(name: str, **facts: Any) -> bytes:
     - ``latency`` (``updated`` and ``durable``, each with bounds_s and counts): how long the frames of the last minute
       took to be part of their books (one in 64 of them), and to be durable.
     - ``import`` (file, sha256): a captured file follows.
-    - anything else is for people (``resync``, ``refused``, ``clock``...).
+    - ``clock`` (step_ns): the wall clock was stepped by so much, set back where it is below 0.
+    - anything else is for people (``resync``, ``refused``, ``rotate``...).
     """
     return msgspec.json.encode({"event": name, **facts})
 

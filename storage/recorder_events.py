@@ -1,4 +1,4 @@
-"""What the recorder wrote of itself into the journal, told to the streams of a recording."""
+"""What the recorder wrote of itself into the journal, and what it means for the streams of a recording."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from bookreel.storage.record import Record
 from bookreel.storage.shedding import SHED_CAUSES
 from bookreel.storage.streams import Streams
 
-__all__ = ["is_of_opening", "tell"]
+__all__ = ["is_of_opening", "is_set_back", "tell"]
 
 
 def is_of_opening(facts: dict[str, Any]) -> bool:
     """Whether an event is about the run before: the next one writes it, ahead of its own ``start``."""
     return facts["event"] == "recovery" or (facts["event"] == "disk_full" and "lost" in facts)
+
+
+def is_set_back(event: str | None, detail: str | None) -> bool:
+    """Whether a row of ``sessions`` tells that the clock was set back."""
+    return event == "clock" and '"step_ns":-' in (detail or "")
 
 
 def tell(streams: Streams, name: str, facts: dict[str, Any], record: Record, last_ts: int) -> None:

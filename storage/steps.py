@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from bookreel.storage.changes import integers
 from bookreel.storage.contents import Contents
 from bookreel.storage.manifest import Manifest, SegmentEntry
+from bookreel.storage.recorder_events import is_set_back
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.turns import Step, Turn, Turns, turns_of
 
@@ -76,7 +77,7 @@ def _may_be_back(contents: Contents, entries: Sequence[SegmentEntry]) -> bool:
         for ts_recv, event, detail in zip(
             times, piece["event"].to_pylist(), piece["detail"].to_pylist(), strict=True
         ):
-            if ts_recv < now or (event == "clock" and '"step_ns":-' in (detail or "")):
+            if ts_recv < now or is_set_back(event, detail):
                 return True
             now = ts_recv
     return False

@@ -30,6 +30,7 @@ from bookreel.storage.layout import Layout, is_canonical
 from bookreel.storage.manifest import FileEntry, Manifest
 from bookreel.storage.pack import read_pack
 from bookreel.storage.query import Database
+from bookreel.storage.recorder_events import is_set_back
 from bookreel.storage.scan import Bounds, Scanner
 from bookreel.storage.segment import Damage, Segment, SegmentReader, list_segments
 from bookreel.storage.tail import Tail
@@ -363,6 +364,6 @@ class _Checker:
         for piece in self._scanner.scan(contents, "sessions", ("event", "detail"), Bounds()):
             for event, detail in zip(piece["event"].to_pylist(), piece["detail"].to_pylist(), strict=True):
                 starts += event == "start"
-                if event == "clock" and '"step_ns":-' in (detail or ""):
+                if is_set_back(event, detail):
                     return True
         return starts > 1

@@ -160,3 +160,26 @@ def captured(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Pat
         journal.flush()
         seal(archive)
     return archive
+
+
+@pytest.fixture
+def sealed_recording(record: Callable[..., Any]) -> Any:
+    """A book with a gap, an empty delta and an audit, its best prices from a feed of their own, and two trades."""
+    recording = record()
+    recording.connect(1, "market.btcusdt.mbp.150")
+    recording.connect(1, "market.btcusdt.bbo", "market.btcusdt.trade.detail", conn="ws-0")
+    recording.delta(2, 10, 11, [[99, 1]], [[101, 1]])
+    recording.snapshot(3, 10, [[98, 5]], [[102, 5]])
+    recording.delta(4, 11, 12, [[97, 1]])
+    recording.bbo(4.1, 12, 99, 101)
+    recording.delta(5, 12, 13)
+    recording.delta(6, 13, 14, [[97.5, 2]])
+    recording.snapshot(6.5, 14, [[99, 1], [98, 5], [97.5, 2], [97, 1]], [[101, 1], [102, 5]])
+    recording.delta(70, 14, 15, [], [[103, 1]])
+    recording.trade(71, 1, 100.0)
+    recording.trade(72, 2, 100.0)
+    recording.event("disconnect", 73, "ws-0", cause="disconnect", detail="")
+    recording.connect(75, "market.btcusdt.trade.detail", conn="ws-0")
+    recording.rotate()
+    recording.seal()
+    return recording

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bookreel.storage.checkpoint import BadState
 from bookreel.storage.normalize import KEYFRAME_NS, Normalizer
 from bookreel.storage.record import Direction, Kind, Record, encode_event
 from bookreel.storage.schema import TABLES
@@ -628,16 +627,6 @@ def test_rows_do_not_depend_on_how_records_are_split(takes: set[int], restarts: 
     assert normalizer.state() == whole.state()
     assert normalizer.open_gaps() == whole.open_gaps()
     assert normalizer.coverage() == whole.coverage()
-
-
-def test_a_checkpoint_of_another_kind_is_refused() -> None:
-    state = Normalizer(VENUE).state()
-    saved = msgspec.msgpack.decode(state)
-    for bad in (b"", state[:-1], msgspec.msgpack.encode(saved | {"version": 99})):
-        with pytest.raises(BadState, match="seal without it"):
-            Normalizer.restore(VENUE, bad)
-    with pytest.raises(BadState, match="venue 'other'"):
-        Normalizer.restore(VENUE, msgspec.msgpack.encode(saved | {"venue": "other"}))
 
 
 def test_memory_of_trades_is_bounded() -> None:
