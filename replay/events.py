@@ -15,7 +15,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bookreel.book.model import Bbo, Delta, Gap, Instrument, Kline, Levels, Snapshot, Ticker, Trade
+from bookreel.book.model import Bbo, Delta, Gap, Instrument, Kline, Snapshot, Ticker, Trade
+from bookreel.replay.deltas import LevelColumns, delta_rows
 from bookreel.replay.selection import REPLAY_TABLES
 from bookreel.replay.sweep import ORDER
 from bookreel.storage.changes import doubles, integers, piece_wholes
@@ -45,6 +46,9 @@ __all__ = [
     "arrange",
     "books",
     "column_values",
+    "delta_pairs",
+    "delta_texts",
+    "deltas",
     "iso_times",
     "ns_times",
     "open_gap_events",
@@ -302,42 +306,30 @@ def _texts(column: Any) -> list[str]:
     return values
 
 
-def _deltas(rank: float, piece: pa.Table, times: Times) -> list[Part]:
-    """Rows of ``book_deltas``, a row a level: those of one delta follow each other, and so do those of a side."""
-    rows = piece.combine_chunks()
-    count = rows.num_rows
-    pos, seq, side = rows["pos"], rows["seq"], rows["side"]
-    new = pc.or_(_turns(pos, count), _turns(seq, count))
-    sides = pc.or_(new, _turns(side, count))
-    first = _starts(new)
-    runs = _starts(sides)
-    levels = list(zip(doubles(rows["price"]), doubles(rows["size"]), strict=True))
-    bids: list[Levels] = []
-    asks: list[Levels] = []
-    begins = set(first)
-    for start, stop, name in zip(
-        runs, [*runs[1:], count], _texts(side.take(pa.array(runs, pa.int64()))), strict=True
-    ):
-        if start in begins:
-            bids.append([])
-            asks.append([])
-        (bids if name == "bid" else asks)[-1] += levels[start:stop]
-    heads = rows.drop_columns(["side", "price", "size"]).take(pa.array(first, pa.int64()))
-    columns = [
-        column_values(heads, name, times) for name in ("symbol", "feed", "ts_event", "seq", "prev_seq")
-    ]
-    further = [column_values(heads, name, times) for name in ("epoch", *PLACE)]
-    events = list(map(RecordedDelta, *columns, bids, asks, *further))
-    return [row_part(rank, events, heads)]
+_HEADS: Final = ("symbol", "feed", "ts_event", "seq", "prev_seq", "epoch", *PLACE, ORDER)
 
 
-def _turns(column: Any, count: int) -> Any:
-    """Where a value differs from the one before it, but for the first row."""
-    return pc.not_equal(column.slice(1), column.slice(0, count - 1))
+def deltas(sides: Callable[[LevelColumns, list[tuple[int, int]]], list[Any]]) -> Maker:
+    """Rows of ``book_deltas`` as values. ``sides`` makes the levels of those from each start to its stop."""
+
+    def make(rank: float, rows: pa.Table, times: Times) -> list[Part]:
+        found = delta_rows(rows, _HEADS)
+        columns = [column_values(found.heads, name, times) for name in _HEADS[:-1]]
+        levels = [sides(found.levels, bounds) for bounds in (found.bids, found.asks)]
+        events = list(map(RecordedDelta, *columns[:5], *levels, *columns[5:]))
+        return [row_part(rank, events, found.heads)]
+
+    return make
 
 
-def _starts(turns: Any) -> list[int]:
-    return [0, *(index + 1 for index in pc.indices_nonzero(turns).to_pylist())]
+def delta_pairs(levels: LevelColumns, bounds: list[tuple[int, int]]) -> list[Any]:
+    """Levels as pairs."""
+    return [levels.pairs(start, stop) for start, stop in bounds]
+
+
+def delta_texts(levels: LevelColumns, bounds: list[tuple[int, int]]) -> list[Any]:
+    """Levels as JSON, for events that are only written."""
+    return [levels.json(start, stop) for start, stop in bounds]
 
 
 def books(kind: _Kind, ts_event: str = "ts_event", further: Sequence[str] = ()) -> Maker:
@@ -393,6 +385,6 @@ CRYPTO: Final[dict[str, Maker]] = {
         RecordedTicker, ("symbol", "feed", "ts_event", *_BAR, *_QUOTE, "last", "last_size", *PLACE)
     ),
     "book_snapshots": books(RecordedSnapshot),
-    "book_deltas": _deltas,
+    "book_deltas": deltas(delta_pairs),
 }
 """Of huobi."""

@@ -22,7 +22,7 @@ from bookreel.replay.events import (
     open_gap_events,
 )
 from bookreel.replay.frame_lines import frame_lines, integer_view, woven_lines
-from bookreel.replay.kinds import MAKERS, Recorded
+from bookreel.replay.kinds import MAKERS, WRITTEN, Recorded
 from bookreel.replay.pages import exact_events
 from bookreel.replay.sweep import ORDER, Sweep
 
@@ -95,7 +95,8 @@ class LineForm:
             woven = woven_lines(frames)
             lines = Lines.of_array(frame_lines(frames)) if woven is None else Lines(*woven)
             return lines, integer_view(frames.column(ORDER)), integer_view(frames.column("ts_recv"))
-        found: Arranged = arrange(rows, iso_times, MAKERS[sweep.venue.name])
+        makers = (MAKERS if self.texts else WRITTEN)[sweep.venue.name]
+        found: Arranged = arrange(rows, iso_times, makers)
         events = exact_events(found.events, sweep) if self.texts else found.events
         return Lines.of(events), found.order, found.ts
 

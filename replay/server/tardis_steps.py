@@ -1,20 +1,16 @@
-"""Stored deltas for normalised messages, a window of rows at a time: no Python object is made of a level that is only
-written down again.
-"""
+"""Stored events for normalised messages: values, but for deltas, of which most levels are only written down again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
-from itertools import pairwise
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec import Raw
 
-from bookreel.book.model import Delta, Levels
+from bookreel.book.model import Delta
+from bookreel.replay.deltas import LevelColumns, delta_rows
 from bookreel.replay.events import Arranged, Maker, Part, Times, arrange, column_values, ns_times, row_part
 from bookreel.replay.kinds import MAKERS
 from bookreel.replay.server.tardis_options import EXCHANGE
@@ -24,50 +20,11 @@ __all__ = ["NormalForm", "Step"]
 
 _HEADS: Final = ("symbol", "feed", "ts_event", "ts_recv", ORDER)
 
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class _Columns:
-    """The levels of a window."""
-
-    def __init__(self, price: Any, size: Any) -> None:
-        self._price = price
-        self._size = size
-        self._prices, self._sizes = map(_view, (price, size))
-
-    def pairs(self, start: int, stop: int) -> Levels:
-        return list(zip(self._prices[start:stop].tolist(), self._sizes[start:stop].tolist(), strict=True))
-
-    def json(self, start: int, stop: int) -> Raw:
-        """Those from ``start`` to ``stop`` as a JSON array."""
-        text, ends = self._json
-        return Raw(b"".join((b"[", text[ends[start] : ends[stop] - 1], b"]")) if start < stop else b"[]")
-
-    @cached_property
-    def _json(self) -> tuple[memoryview, memoryview]:
-        """Each with a comma after it, and where it begins, which is where the one before it ends."""
-        parts = ('{"price":', _texts(self._price), ',"amount":', _texts(self._size), "},", "")
-        joiner: Any = pc.binary_join_element_wise
-        joined = joiner(
-            *(pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts)
-        )
-        _, ends, text = joined.buffers()
-        return memoryview(text), memoryview(ends).cast("q")
-
-
-def _view(column: Any) -> memoryview[float]:
-    return memoryview(column.buffers()[1]).cast("d")[column.offset : column.offset + len(column)]
-
-
-def _texts(column: Any) -> Any:
-    """Numbers as JSON has them; each that there is, is written once."""
-    coded = column.dictionary_encode()
-    texts = _encode(coded.dictionary.to_pylist())[1:-1].decode().split(",")
-    return pa.array(texts, pa.large_string()).take(coded.indices)
+_OBJECTS: Final = ('{"price":', ',"amount":', "}")
 
 
 class Step(NamedTuple):
-    """A delta; times in ns, ``pos`` is where it stands. Its asks begin at ``middle`` of the columns."""
+    """A delta; times in ns, ``pos`` is where it stands. Its asks begin at ``middle`` of the levels."""
 
     symbol: str
     feed: str
@@ -77,38 +34,26 @@ class Step(NamedTuple):
     start: int
     middle: int
     stop: int
-    columns: _Columns
+    levels: LevelColumns
 
     @property
     def delta(self) -> Delta:
         """As a book takes it; numbers of the chain are not read."""
-        bids = self.columns.pairs(self.start, self.middle)
-        asks = self.columns.pairs(self.middle, self.stop)
+        bids = self.levels.pairs(self.start, self.middle)
+        asks = self.levels.pairs(self.middle, self.stop)
         return Delta(self.symbol, self.feed, self.ts_event, 0, 0, bids, asks)
 
     @property
     def json(self) -> tuple[Raw, Raw]:
         """Bids and asks."""
-        return self.columns.json(self.start, self.middle), self.columns.json(self.middle, self.stop)
+        return self.levels.json(self.start, self.middle), self.levels.json(self.middle, self.stop)
 
 
 def _steps(rank: float, piece: pa.Table, times: Times) -> list[Part]:
-    """Rows of ``book_deltas``, a row a level: those of one delta follow each other, its bids first."""
-    rows = piece.combine_chunks()
-    count = rows.num_rows
-    pos, seq, is_bid = rows["pos"], rows["seq"], pc.equal(rows["side"], pa.scalar("bid"))
-    new = pc.or_(*(pc.not_equal(column.slice(1), column.slice(0, count - 1)) for column in (pos, seq)))
-    ends: Any = pc.indices_nonzero(new)
-    starts = [0, *(end + 1 for end in ends.to_pylist())]
-    stops = [*starts[1:], count]
-    bids: Any = pc.cumulative_sum(is_bid.cast(pa.int64()))
-    until = [0, *bids.take(pa.array([stop - 1 for stop in stops], pa.int64())).to_pylist()]
-    middles = [start + after - before for start, (before, after) in zip(starts, pairwise(until), strict=True)]
-    heads = rows.select(_HEADS).take(pa.array(starts, pa.int64()))
-    columns = _Columns(rows["price"].chunk(0), rows["size"].chunk(0))
-    values = [column_values(heads, name, times) for name in _HEADS]
-    events = list(map(Step, *values, starts, middles, stops, [columns] * len(starts)))
-    return [row_part(rank, events, heads)]
+    found = delta_rows(piece, _HEADS, _OBJECTS)
+    values = [column_values(found.heads, name, times) for name in _HEADS]
+    events = list(map(Step, *values, found.starts, found.middles, found.stops, repeat(found.levels)))
+    return [row_part(rank, events, found.heads)]
 
 
 _MAKERS: Final[Mapping[str, Maker]] = {**MAKERS[EXCHANGE], "book_deltas": _steps}
