@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from bookreel.replay.server.errors import BadRequest
 from bookreel.replay.server.outlet import held, patiently
 
 __all__ = ["CLOSE_S", "Socket"]
@@ -33,8 +34,12 @@ class Socket:
         self._sent = 0
 
     async def open(self) -> None:
-        """Answer the request."""
-        await self.response.prepare(self._request)
+        """Answer the request. Raises BadRequest."""
+        try:
+            await self.response.prepare(self._request)
+        except ValueError as error:
+            # aiohttp's way to refuse a key that is not even ASCII.
+            raise BadRequest(f"this is no handshake of a WebSocket: {error}") from error
 
     async def receive(self, timeout_s: float) -> str | bytes:
         """The next message. Raises TimeoutError, and ConnectionResetError where the client is gone."""

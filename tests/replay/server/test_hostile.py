@@ -200,6 +200,7 @@ HEADERS: Final = (
     "Upgrade: websocket\r\nConnection: upgrade", "Origin: null", "Origin: http://[", "Origin: \xff",
     "Origin: http://evil.example", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\n"
     "Sec-WebSocket-Version: 99", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13",
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: \xff\r\nSec-WebSocket-Version: 13",
     "Content-Length: -1", "Content-Length: 1e3", "Content-Length: " + "9" * 30,
     "Content-Length: 99999999999999999999",
     "Content-Length: 5\r\nContent-Length: 6", "Content-Length: 0x5", "Content-Length: +0",
