@@ -37,8 +37,8 @@ ROUNDS: Final = 4
 EXAMPLES: Final = 60
 """Of each operation in a round, twice: of values that its schema allows, and of others."""
 
-PIECES: Final = 9
-PIECE: Final = 10_000
+PIECES: Final = 13
+PIECE: Final = 7_000
 """Requests of a seed of the corpus; all of them, and those that are made of the document, are above 100,000."""
 
 SYMBOLS: Final = ("btcusdt", "ethusdt")
