@@ -81,3 +81,12 @@ def test_a_part_of_a_column() -> None:
     numbers = [Texts(texts.texts, texts.numbers[1:2]) for texts in (whole.first, whole.second)]
     found = weave(part._replace(ts_event=one[0], ts_recv=one[1], first=numbers[0], second=numbers[1]))
     assert found is not None and json.loads(bytes(found[0]))["b"] == 'two"'
+
+
+@pytest.mark.parametrize(
+    "day", ["1700-02-28", "1900-03-01", "1972-02-29", "2000-02-29", "2000-03-01", "2100-03-01"]
+)
+def test_days_about_the_end_of_february(day: str) -> None:
+    ns = int(datetime.fromisoformat(f"{day}T23:59:59+00:00").timestamp()) * 10**9 + 7
+    found = weave(columns([(0, ns, "", ns, 0)]))
+    assert found is not None and json.loads(bytes(found[0]))["at"] == f"{day}T23:59:59.000000007Z"
