@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -51,6 +52,20 @@ def test_any_levels_leave_the_same_book(
             assert compiled.best() == plain.best()
             assert compiled.top(5) == plain.top(5)
             compiled._check()
+
+
+def test_thousands_of_changes_of_the_same_prices() -> None:
+    # Prices that fall on one place of a table, and go in any order: the others of that place must stay within reach.
+    rng = Random(1)
+    plain, compiled = L2Book(), PackedBook()
+    for number in range(3000):
+        bids, asks = (
+            [(rng.randint(1, 600) / 100 + base, rng.choice((0.0, 1.0, 2.5))) for _ in range(20)]
+            for base in (0, 9)
+        )
+        assert plain.apply(delta(bids, asks)) is compiled.apply(delta(bids, asks))
+        if not number % 10:
+            assert compiled == plain
 
 
 @given(WRITTEN, WRITTEN)
