@@ -75,7 +75,7 @@ class LiveBook:
         return outcome
 
     def updated(self, took_ns: int) -> None:
-        """From the receipt of a delta to its being part of the book it took so long."""
+        """From the receipt of a delta to its being part of the book it took so long (ns)."""
         self._totals.update_times.add(took_ns / 1e9)
 
     def snapshot(self, snapshot: Snapshot | None, pos: int, wall: int, mono: int) -> Outcome:
@@ -168,7 +168,7 @@ class LiveBooks:
         return sum(book.sync.valid for book in self._books.values())
 
     def resynced(self, took_ns: int) -> None:
-        """A book became live after so long."""
+        """A book became live after so long (ns)."""
         seconds = took_ns / 1e9
         self.resync_sum_s += seconds
         place = next(

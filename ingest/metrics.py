@@ -185,7 +185,7 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
 
 
 def render(recorder: Recorder) -> bytes:
-    """One scrape, as text."""
+    """One scrape, in Prometheus' text format, UTF-8."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)

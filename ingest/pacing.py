@@ -5,7 +5,7 @@ subscriptions no limit is published, so they are merely spread. These are two la
 interval, counted from when the last one really left. Within the requests, what a book waits for goes first; but
 a book that breaks again and again must not keep all others from asking, so a question, or less, that waited for a
 second is as urgent.
-Heartbeats never come here.
+Heartbeats never come here. The venue's limits are in docs/venues.md.
 
 Pure: times are monotonic ns and passed in. The caller sends what :meth:`Pacer.pull` gives it.
 """

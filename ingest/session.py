@@ -123,7 +123,7 @@ class Session:
 
     @property
     def health(self) -> LineHealth | None:
-        """Of the connection that is up."""
+        """Of the connection that is up; None where none is."""
         return self._dialogue.health if self._dialogue is not None else None
 
     def reconsider(self) -> None:
@@ -232,8 +232,8 @@ class Session:
 
 
 def check_cancelled() -> None:
-    """A task group in which a task fails just when the group is cancelled forgets that it was (Python 3.11), and the
-    line would go on for ever.
+    """Raise CancelledError where the running task was cancelled and forgot it: a task group in which a task fails
+    just when the group is cancelled does so (Python 3.11), and the line would go on for ever.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -26,7 +26,7 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 class GapAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A hole in a stream; ``end`` is null while it is open."""
+    """A hole in a stream; ``end`` is null while it is open. Times are receive times, ISO-8601 text, UTC."""
 
     symbol: str
     feed: str
@@ -53,7 +53,9 @@ class GapAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BookAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A book, best first; a level is price and size. ``age_ns``: how old its push was, of a feed that only pushes."""
+    """A book, best first; a level is price (in quote currency) and size (in base currency). Times are ISO-8601 text,
+    UTC. ``age_ns``: how old its push was, of a feed that only pushes.
+    """
 
     symbol: str
     feed: str

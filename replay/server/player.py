@@ -46,21 +46,29 @@ class _Control(
 
 
 class Pause(_Control, frozen=True):
+    """Time stands still, and nothing is sent."""
+
     def apply(self, lines: LineStream) -> None:
         lines.pause()
 
 
 class Resume(_Control, frozen=True):
+    """Time goes on."""
+
     def apply(self, lines: LineStream) -> None:
         lines.resume()
 
 
 class Stop(_Control, frozen=True):
+    """The replay ends, with the token to go on after."""
+
     def apply(self, lines: LineStream) -> None:
         lines.stop()
 
 
 class Speed(_Control, frozen=True):
+    """How many times as fast as it was received; ``max``: as fast as the client reads."""
+
     speed: float | Literal["max"]
 
     def apply(self, lines: LineStream) -> None:
@@ -68,7 +76,7 @@ class Speed(_Control, frozen=True):
 
 
 class Seek(_Control, frozen=True):
-    """To a receive time, or to after a token."""
+    """Go on at a receive time (ISO-8601 text or integer ns), or after a token."""
 
     to: int | str | None = None
     token: str | None = None

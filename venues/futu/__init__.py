@@ -1,4 +1,6 @@
-"""The FutuOpenD-rs gateway (HK, US and CN stocks): its words, both ways. No I/O, and no way to place an order."""
+"""The FutuOpenD-rs gateway (HK, US and CN stocks): its words, both ways. No I/O, and no way to place an order. What
+the gateway promises is told in docs/venues.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Huobi/HTX spot: its words, both ways. Hosts are the caller's business; everything here is pure."""
+"""Huobi/HTX spot: its words, both ways. Hosts are the caller's business; everything here is pure. What the venue
+promises, and what was found, is told in docs/venues.md.
+"""
 
 from __future__ import annotations
 
