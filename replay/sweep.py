@@ -30,7 +30,7 @@ from bookreel.replay.selection import Selection
 from bookreel.storage.changes import integers
 from bookreel.storage.contents import Contents
 from bookreel.storage.disk import OsDisk
-from bookreel.storage.errors import CorruptFile
+from bookreel.storage.errors import FileGone
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest
 from bookreel.storage.piece import apart, reaches
@@ -184,10 +184,11 @@ class Sweep:
                 self.next_pos = max(self.next_pos, self._limit)
                 if not self._plan():
                     return None
-            except FileNotFoundError as error:
+            except FileGone:
+                # Its day was compacted meanwhile.
                 self._gone += 1
                 if self._gone == _TRIES:
-                    raise CorruptFile(Path(str(error.filename)), "it is missing") from error
+                    raise
                 self._runs.clear()
                 self._waiting.clear()
                 self._limit = self.next_pos
@@ -233,10 +234,9 @@ class Sweep:
                     if entry.pos_max >= least and entry.pos_min <= greatest
                     for piece in self._scanner.between(self._root, entry, ("pos", "payload"), least, greatest)
                 ]
-            except FileNotFoundError as error:
+            except FileGone:
                 if tries + 1 == _TRIES:
-                    raise CorruptFile(Path(str(error.filename)), "it is missing") from error
-                # Its day was compacted meanwhile.
+                    raise
                 manifest = self._manifest = Manifest.load(self._root, known=self._manifest)
                 self._files = {**self._files, "frames": manifest.files("frames")}
         return []

@@ -11,10 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.piece import Piece, by_position
 from bookreel.storage.schema import completed
-from bookreel.storage.spans import DAMAGE, FEW_TEXTS, Bounds, Span, columns_of, inside, read_known, undecided
+from bookreel.storage.spans import FEW_TEXTS, Bounds, Span, columns_of, inside, read_known, reading, undecided
 
 __all__ = ["BulkFile", "ahead"]
 
@@ -46,14 +45,10 @@ class BulkFile:
 
     def read(self, run: Sequence[Span]) -> pa.Table:
         """The wanted rows of some row groups, by position. Raises :class:`CorruptFile` and :class:`FileGone`."""
-        try:
+        with reading(self._path):
             file = self._taken()
             pieces = [self._piece(file, span) for span in run]
             self._idle.append(file)
-        except FileNotFoundError as error:
-            raise FileGone(self._path) from error
-        except DAMAGE as error:
-            raise CorruptFile(self._path, str(error)) from error
         rows = pa.concat_tables(pieces).unify_dictionaries() if len(pieces) > 1 else pieces[0]
         return by_position(rows).select(self._columns)
 

@@ -20,12 +20,10 @@ import pyarrow.parquet as pq
 from bookreel.storage.bulk import BulkFile, ahead
 from bookreel.storage.contents import Contents
 from bookreel.storage.digests import Digests
-from bookreel.storage.errors import CorruptFile, FileGone
 from bookreel.storage.piece import Piece, apart, by_position, reaches
 from bookreel.storage.schema import TABLES, completed
 from bookreel.storage.spans import (
     ALL,
-    DAMAGE,
     DECIDING,
     FEW_TEXTS,
     POS_MAX,
@@ -36,6 +34,7 @@ from bookreel.storage.spans import (
     ordered,
     overlapping,
     read_known,
+    reading,
     spans,
     touches,
     undecided,
@@ -142,7 +141,7 @@ class Scanner:
         # What is put in order needs its position until then.
         kept = [*columns, "pos"] if "pos" not in columns else columns
         take: Callable[..., Piece | None] = partial(self._part, bounds=bounds) if few else self._piece
-        try:
+        with reading(path):
             first = [name for name in names if name in DECIDING] if few else names
             groups = self._in_order(path, first, kept, bounds)
             pieces: Iterable[pa.Table] = (
@@ -155,10 +154,6 @@ class Scanner:
             for piece in pieces:
                 if piece.num_rows:
                     yield by_position(piece).select(list(columns))
-        except FileNotFoundError as error:
-            raise FileGone(path) from error
-        except DAMAGE as error:
-            raise CorruptFile(path, str(error)) from error
 
     def bulk(
         self, contents: Contents, table: str, columns: Sequence[str], bounds: Bounds = ALL, threads: int = 1
@@ -179,24 +174,16 @@ class Scanner:
         for entry in contents.files.get(table, ()):
             if touches(entry, bounds):
                 path = self._path(contents.root, entry)
-                try:
+                with reading(path):
                     footer = self._footer(path)
                     found += sum(footer.row_group(one.number).num_rows for one in spans(footer, bounds))
-                except FileNotFoundError as error:
-                    raise FileGone(path) from error
-                except DAMAGE as error:
-                    raise CorruptFile(path, str(error)) from error
         return found
 
     def groups(self, root: Path, entry: FileEntry) -> list[Group]:
-        """The row groups of a file. Raises :class:`CorruptFile`, and FileNotFoundError where it is gone."""
+        """The row groups of a file. Raises :class:`CorruptFile`, and :class:`FileGone` where there is none."""
         path = self._path(root, entry)
-        try:
+        with reading(path):
             footer = self._footer(path)
-        except FileNotFoundError:
-            raise
-        except DAMAGE as error:
-            raise CorruptFile(path, str(error)) from error
         places = columns_of(footer)
         found = []
         for index in range(footer.num_row_groups):
@@ -223,31 +210,21 @@ class Scanner:
     def read(self, root: Path, group: Group, columns: Sequence[str]) -> pa.Table:
         """Columns of a row group, as they are stored. Raises as :meth:`groups` does."""
         path = self._path(root, group.entry)
-        try:
-            with self._open(path) as file:
-                rows = file.read_row_group(group.number, columns=list(columns), use_threads=False)
-                return completed(group.entry.table, rows, columns)
-        except FileNotFoundError:
-            raise
-        except DAMAGE as error:
-            raise CorruptFile(path, str(error)) from error
+        with reading(path), self._open(path) as file:
+            rows = file.read_row_group(group.number, columns=list(columns), use_threads=False)
+            return completed(group.entry.table, rows, columns)
 
     def pieces(self, root: Path, group: Group, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """Columns of a row group as they are stored, so many rows at a time: what is not given yet is not decoded.
         Raises as :meth:`groups` does.
         """
         path = self._path(root, group.entry)
-        try:
-            with self._open(path) as file:
-                batches = file.iter_batches(
-                    batch_size=rows, row_groups=[group.number], columns=list(columns), use_threads=False
-                )
-                for batch in batches:
-                    yield completed(group.entry.table, pa.Table.from_batches([batch]), columns)
-        except FileNotFoundError:
-            raise
-        except DAMAGE as error:
-            raise CorruptFile(path, str(error)) from error
+        with reading(path), self._open(path) as file:
+            batches = file.iter_batches(
+                batch_size=rows, row_groups=[group.number], columns=list(columns), use_threads=False
+            )
+            for batch in batches:
+                yield completed(group.entry.table, pa.Table.from_batches([batch]), columns)
 
     def between(
         self, root: Path, entry: FileEntry, columns: Sequence[str], least: int, greatest: int
@@ -304,16 +281,12 @@ class Scanner:
             return
         path = self._path(contents.root, entry)
         names = with_bounds(columns, TABLES[entry.table].names)
-        try:
+        with reading(path):
             groups = self._in_order(path, names, columns, bounds)
             runs = [[group] for group in groups] if ordered(groups) else [groups]
             file = BulkFile(entry.table, path, self._footer(path), names, columns, bounds)
             for run in runs:
                 yield partial(file.read, run)
-        except FileNotFoundError as error:
-            raise FileGone(path) from error
-        except DAMAGE as error:
-            raise CorruptFile(path, str(error)) from error
 
     def _in_order(self, path: Path, names: list[str], columns: Sequence[str], bounds: Bounds) -> list[Span]:
         """The row groups that can hold wanted rows; what a group has of the wanted symbol alone may well be in

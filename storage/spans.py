@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from bookreel.storage.errors import CorruptFile, FileGone
 
 if TYPE_CHECKING:
     from bookreel.storage.manifest import FileEntry
 
 __all__ = [
     "ALL",
-    "DAMAGE",
     "DECIDING",
     "FEW_TEXTS",
     "POS_MAX",
@@ -27,6 +30,7 @@ __all__ = [
     "ordered",
     "overlapping",
     "read_known",
+    "reading",
     "spans",
     "touches",
     "undecided",
@@ -35,7 +39,7 @@ __all__ = [
 
 POS_MAX: Final = (1 << 63) - 1
 
-DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, OverflowError, MemoryError)
+_DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, OverflowError, MemoryError)
 """What reading a file with a damaged footer raises: a column of another name, a text that is none, a huge length.
 """
 
@@ -73,6 +77,19 @@ class Span(NamedTuple):
     shared: bool
     decided: frozenset[str]
     epoch: int | None
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is told of the sealed file that is read. Raises CorruptFile, FileGone where there is
+    none.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileGone(path) from error
+    except _DAMAGE as error:
+        raise CorruptFile(path, str(error)) from error
 
 
 def spans(footer: pq.FileMetaData, bounds: Bounds) -> list[Span]:

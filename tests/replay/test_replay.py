@@ -35,6 +35,7 @@ from bookreel.replay import (
 )
 from bookreel.replay.frame_lines import woven_lines
 from bookreel.storage.compact import compact
+from bookreel.storage.errors import FileGone
 from tests.replay.market import SYMBOLS, Market
 
 TABLE_OF = {
@@ -385,7 +386,7 @@ def test_a_file_that_moves_is_found_again(archive: Archive, monkeypatch: pytest.
 
     def sometimes(self: Any, root: Path, group: Any, columns: Any) -> pa.Table:
         if misses.random() < 0.05:
-            raise FileNotFoundError(2, "gone", str(root / group.entry.path))
+            raise FileGone(root / group.entry.path)
         return read(self, root, group, columns)
 
     monkeypatch.setattr("bookreel.replay.sweep._TRIES", 10_000)
@@ -509,12 +510,14 @@ def test_a_day_is_compacted_meanwhile(market: Market, archive: Archive) -> None:
     market.rotate()
     market.seal()
     whole = everything(archive)
-    events = archive.events(tables=REPLAY_TABLES)
+    fresh = Archive(archive.path)
+    events = fresh.events(tables=REPLAY_TABLES)
     found = [next(events) for _ in range(len(whole) // 3)]
     token = events.token
     report = compact(archive.path, now_ns=market.recording.at(10 * 86_400))
     assert report.folders > 5
     assert found + list(events) == whole
+    fresh.close()
     assert everything(archive) == whole
     assert list(archive.events(tables=REPLAY_TABLES, after=token)) == whole[len(found) :]
     with Archive(archive.path) as again:
