@@ -26,11 +26,11 @@ from bookreel.replay.server.tardis_options import (
     EXCHANGE,
     OPTIONS,
     Channel,
-    NormalOptions,
     RawOptions,
     Span,
     check_venue,
     decode,
+    several,
     span,
 )
 from bookreel.replay.server.tardis_sockets import replay_normalised_socket, replay_socket
@@ -73,10 +73,7 @@ async def _replay(request: web.Request, values: Values) -> web.StreamResponse:
 
 async def _normalised(request: web.Request, values: Values) -> web.StreamResponse:
     check_venue(request.app[ARCHIVE].venue.name)
-    settings = request.app[SETTINGS]
-    given = decode(values["options"], NormalOptions | list[NormalOptions])
-    several: list[NormalOptions] = given if isinstance(given, list) else [given]
-    wanted = [(one, span(one.exchange, one.start, one.end, settings.limits)) for one in several]
+    wanted = several(values["options"], request.app[SETTINGS].limits)
 
     def read() -> Generator[bytes | memoryview, None, None]:
         encoder, buffer = msgspec.json.Encoder(), bytearray()

@@ -21,6 +21,7 @@ __all__ = [
     "Span",
     "check_venue",
     "decode",
+    "several",
     "span",
 ]
 
@@ -86,6 +87,13 @@ def decode(text: str, kind: type[_T] | Any) -> Any:
         raise BadRequest(
             f"the options cannot be read: {error}", parameter="options", example=_EXAMPLE
         ) from error
+
+
+def several(text: str, limits: Limits) -> list[tuple[NormalOptions, Span]]:
+    """Options of ``/replay-normalized``, or a list of some, each with its range. Raises BadRequest."""
+    given: Any = decode(text, NormalOptions | Annotated[list[NormalOptions], msgspec.Meta(min_length=1)])
+    options: list[NormalOptions] = given if isinstance(given, list) else [given]
+    return [(one, span(one.exchange, one.start, one.end, limits)) for one in options]
 
 
 def check_venue(venue: str) -> None:

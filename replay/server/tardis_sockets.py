@@ -11,7 +11,7 @@ import logging
 from collections.abc import Generator, Iterable, Iterator
 from itertools import count, groupby, islice
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -24,7 +24,7 @@ from bookreel.replay.server.outlet import Beside, SlowReader
 from bookreel.replay.server.parameters import Values
 from bookreel.replay.server.sockets import Socket
 from bookreel.replay.server.tardis_normal import normalised
-from bookreel.replay.server.tardis_options import Channel, NormalOptions, Span, check_venue, decode, span
+from bookreel.replay.server.tardis_options import Channel, Span, check_venue, several, span
 from bookreel.replay.server.tardis_tape import one_by_one, open_tape
 from bookreel.storage.errors import StorageError
 
@@ -187,10 +187,7 @@ async def replay_socket(request: web.Request, values: Values) -> web.StreamRespo
 async def replay_normalised_socket(request: web.Request, values: Values) -> web.StreamResponse:
     """``/ws-replay-normalized``."""
     check_venue(request.app[ARCHIVE].venue.name)
-    limits = request.app[SETTINGS].limits
-    given: Any = decode(values["options"], NormalOptions | list[NormalOptions])
-    several: list[NormalOptions] = given if isinstance(given, list) else [given]
-    wanted = [(one, span(one.exchange, one.start, one.end, limits)) for one in several]
+    wanted = several(values["options"], request.app[SETTINGS].limits)
     encode = msgspec.json.Encoder().encode
     batches = Beside(_batches(map(encode, normalised(request.app[ARCHIVE], wanted))))
     member = _Member(request, wanted[0][1])

@@ -126,6 +126,9 @@ def test_books_are_the_best_of_the_book_whenever_that_changed(
         ("/replay-normalized", {**RANGE, "dataTypes": ["liquidation"]}),
         ("/replay-normalized", {**RANGE, "dataTypes": ["derivative_ticker"]}),
         ("/replay-normalized", {**RANGE, "dataTypes": []}),
+        ("/replay-normalized", []),
+        ("/ws-replay-normalized", []),
+        ("/ws-replay-normalized", [[]]),
     ],
     ids=str,
 )
