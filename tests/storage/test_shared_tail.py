@@ -146,6 +146,12 @@ def test_a_replay_on_it_goes_on_through_a_seal(market: Market) -> None:
         for choice in (*choices, {"start": recording.at(60)}):
             with Archive(shared) as archive, Archive(recording.path) as alone:
                 assert list(archive.events(**choice)) == list(alone.events(**choice))
+        with Archive(shared) as archive:
+            trades = list(archive.events(tables="trades"))
+            newest = trades[-1].ts_recv
+            assert list(archive.events(tables="trades", start=newest)) == [
+                trade for trade in trades if trade.ts_recv >= newest
+            ]
 
 
 def test_threads_share_it_beside_a_sealer(record: Record) -> None:
