@@ -147,10 +147,10 @@ def test_a_replay_on_it_goes_on_through_a_seal(market: Market) -> None:
             with Archive(shared) as archive, Archive(recording.path) as alone:
                 assert list(archive.events(**choice)) == list(alone.events(**choice))
         with Archive(shared) as archive:
-            trades = list(archive.events(tables="trades"))
-            newest = trades[-1].ts_recv
-            assert list(archive.events(tables="trades", start=newest)) == [
-                trade for trade in trades if trade.ts_recv >= newest
+            frames = list(archive.events(tables="frames"))
+            newest = frames[-1].ts_recv
+            assert list(archive.events(tables="frames", start=newest)) == [
+                frame for frame in frames if frame.ts_recv >= newest
             ]
 
 
