@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bookreel.venues.huobi import leftovers
@@ -83,6 +83,7 @@ _NAMES = st.sampled_from(
 
 
 @given(feed=_NAMES, other=st.none() | _NAMES, top=_KEYS, tick=_KEYS, item=_KEYS)
+@example(feed="mbp.150", other="bbo", top=["ts"], tick=["seqNum", "prevSeqNum", "bids", "asks"], item=[])
 def test_pushes_of_known_keys_are_told_at_once_and_others_one_by_one(
     feed: str, other: str | None, top: list[str], tick: list[str], item: list[str]
 ) -> None:
