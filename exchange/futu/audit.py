@@ -6,7 +6,8 @@ Each question comes with a count, so that "0 wrong" of 0 compared cannot hide:
   reader, which nobody can know;
 - is every stored book the true one of the push it came with;
 - is every push that should have come a frame, or in a gap;
-- is everything that the gateway kept back while it was unwell in a gap?
+- is everything that the gateway kept back while it was unwell in a gap, unless the recording ended before the
+  recorder looked again?
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ __all__ = ["GatewayAudit", "audit_gateway"]
 _SLACK_NS: Final = 250_000_000
 """A push is received later than it was made, by the event loops of both sides."""
 _TOLD_MAX: Final = 10
-_UNWELL: Final = ("login_loss", "breaker", "forgotten")
+_UNWELL: Final = frozenset({"login_loss", "breaker", "forgotten"})
+_LOOKED_FOR: Final = frozenset({"breaker", "forgotten"})
+"""Nothing says so: only a look finds it."""
+_LOOKS_WITHIN_NS: Final = 4_000_000_000
+"""A recorder looks that often at least, unless told otherwise."""
 
 _SIDES: Final = {1: "buy", 2: "sell"}
 
@@ -81,6 +86,11 @@ class _Life(NamedTuple):
         return any(start - _SLACK_NS <= at <= end for start, end in self.holes)
 
 
+_LAST_LOOK: Final = """
+SELECT max(epoch_ns(ts_recv)) FROM frames WHERE topic = 'query-subscription' AND kind = 'reply'
+"""
+
+
 def audit_gateway(archive: Path, truth: Path) -> GatewayAudit:
     """Hold an archive that was recorded from a gateway against its truth file. Raises ``BadTruth``."""
     result = GatewayAudit()
@@ -88,9 +98,10 @@ def audit_gateway(archive: Path, truth: Path) -> GatewayAudit:
     with Archive(archive) as opened:
         lives = _lives(opened)
         crcs = _frame_crcs(opened)
+        [(looked,)] = opened.sql(_LAST_LOOK).fetchall()
         _ticks(opened, records, lives, result)
         _books(opened, records, crcs, result)
-    _pushes(records, lives, crcs, result)
+    _pushes(records, lives, crcs, looked or 0, result)
     return result
 
 
@@ -200,7 +211,11 @@ def _books(
 
 
 def _pushes(
-    records: Iterable[TruthRecord], lives: dict[_Stream, _Life], crcs: dict[int, int], result: GatewayAudit
+    records: Iterable[TruthRecord],
+    lives: dict[_Stream, _Life],
+    crcs: dict[int, int],
+    looked: int,
+    result: GatewayAudit,
 ) -> None:
     frames = Counter(crcs.values())
     lost = {record.n for record in records if isinstance(record, TruthLost)}
@@ -215,7 +230,12 @@ def _pushes(
         if isinstance(record, TruthKept):
             if record.why in _UNWELL:
                 result.counts["kept back compared"] += 1
-                if not life.excuses(record.t):
+                if life.excuses(record.t):
+                    continue
+                last = max(looked - _SLACK_NS, life.end - _LOOKS_WITHIN_NS)
+                if record.why in _LOOKED_FOR and record.t > last:
+                    result.counts["kept back after the last look"] += 1
+                else:
                     result.wrong("kept back outside gaps", what)
             continue
         result.counts["pushes compared"] += 1
