@@ -124,17 +124,28 @@ class Stream:
         """It is on no line any more and was good until ``ts_good`` (ns)."""
         self.line = None
         if self.suspicion is not None:
-            cause, ts_good = self.suspicion
+            suspected, since = self.suspicion
+            if not self._dead_before(cause, ts_good, suspected, since):
+                cause, ts_good = suspected, since
             self.suspicion = None
         self.lost = None
         whole = self.hole is None
         if self.sync is not None:
             self.sync.lost(cause, ts_good)
-        elif whole:
+        elif self.gap is None:
             self.open_gap(cause, ts_good)
+        elif self._dead_before(cause, ts_good, self.gap.cause, self.gap.start):
+            self.gap.start, self.gap.cause = ts_good, cause
         self.ended = whole and cause == "operator" and self.hole is not None
         if self.ended and self.hole is not None:
             self.turns.end(self.hole.start)
+
+    def _dead_before(self, cause: Cause, ts_good: int, known: Cause, since: int) -> bool:
+        """Whether what ends it now, good until ``ts_good``, began before a frame could not be read: then the hole is
+        as old as that. A frame that is nobody's says nothing of when a stream died.
+        """
+        # The smaller instant need not be the earlier one: the clock may have been set back in between.
+        return known == "decode_error" and cause != "operator" and self.since <= ts_good < since
 
     def give_up(self, cause: Cause) -> None:
         """What comes next of it is known to be missing."""

@@ -37,9 +37,9 @@ where the recorder stops in order is a silence that the stream's usual pause exp
 that was asked before ends the hole: the recorder is about to end the subscription that they are of.
 
 A hole that is open already keeps its cause and start, so that one real hole is one row; only one of a frame that
-could not be read becomes a silence, where that turns out to have begun before it. An acknowledgement ends no
-hole of a stream that is being shed: only ``shed`` does, with the next message. Its count is the hole's
-``records_lost`` where nothing else added to the hole.
+could not be read becomes that of a stream or line that died, where that turns out to have begun before it. An
+acknowledgement ends no hole of a stream that is being shed: only ``shed`` does, with the next message. Its count is
+the hole's ``records_lost`` where nothing else added to the hole.
 """
 
 from __future__ import annotations
@@ -213,14 +213,7 @@ class Streams:
                 if renewed:
                     stream.renewed = True
                     line.forget(stream.topic)
-                # The smaller instant need not be the earlier one: the clock may have been set back in between.
                 stream.leave("silence", stream.pace.last_ts if since is None else since)
-                hole = stream.gap
-                if hole is None or hole.cause != "decode_error" or since is None:
-                    continue
-                if stream.since <= since < hole.start:
-                    # The frame that could not be read came after a silence: the hole is as old as that.
-                    hole.start, hole.cause = since, "silence"
 
     def quiet(self, conn: str, text: str, ts_recv: int) -> None:
         """The stream of this topic text was asked about: it lives, and there was nothing to say."""

@@ -191,6 +191,40 @@ def test_an_unreadable_frame_after_a_silence_does_not_hide_when_that_began() -> 
     assert [(gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("silence", 14)]
 
 
+@pytest.mark.parametrize(
+    ("end", "cause"),
+    [
+        (lambda rig: rig.streams.disconnected("ws-0", "disconnect"), "disconnect"),
+        (lambda rig: rig.streams.crashed(), "crash_tail"),
+    ],
+)
+def test_an_unreadable_frame_before_the_end_of_a_line_does_not_hide_who_was_silent(
+    end: Callable[[Rig], None], cause: str
+) -> None:
+    rig = Rig()
+    line = rig.line()
+    for topic in (BBO, MBP):
+        rig.streams.subscribed(topic, line, 1, 11)
+    stream = rig.go_live(line, 12, 2)
+    stream.pace.last_ts = 13
+    rig.streams.find(BBO).pace.last_ts = 14
+    line.last_ts = line.good_ts = 20
+    rig.streams.undecodable(line, None, 21)
+    end(rig)
+    found = [(gap.feed, gap.cause, gap.start) for gap in rig.streams.open_gaps()]
+    assert sorted(found) == [("bbo", cause, 14), ("mbp.150", cause, 13)]
+
+
+def test_an_orderly_end_after_an_unreadable_frame_leaves_its_hole_as_it_is() -> None:
+    rig = Rig()
+    line = rig.line()
+    rig.streams.subscribed(BBO, line, 1, 11)
+    line.last_ts = line.good_ts = 20
+    rig.streams.undecodable(line, None, 21)
+    rig.streams.stopped()
+    assert [(gap.cause, gap.start) for gap in rig.streams.open_gaps()] == [("decode_error", 20)]
+
+
 def test_a_silence_begins_as_told_although_the_clock_was_set_back_since() -> None:
     rig = Rig()
     line = rig.line()
