@@ -18,7 +18,7 @@ pytest.importorskip("numba")
 
 from bookreel.replay.weaving import Columns, Texts, weave
 
-PLAIN = st.text(st.characters(codec="utf-8", min_codepoint=0x20))
+PLAIN = st.text(st.characters(codec="utf-8", min_codepoint=0x20) | st.sampled_from('"\\/{'))
 TIMES = st.integers(-(1 << 62), (1 << 63) - 1)
 
 

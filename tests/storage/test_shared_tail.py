@@ -77,7 +77,8 @@ def test_it_says_what_a_reader_of_its_own_would(market: Market, bytes_max: int) 
         same(shared.look(TABLES), plain(path))
 
 
-def test_a_sealed_segment_is_let_go(market: Market) -> None:
+@pytest.mark.parametrize("read_before", [True, False])
+def test_a_sealed_segment_is_let_go(market: Market, read_before: bool) -> None:
     recording = market.recording
     with SharedTail(recording.path) as shared:
         market.steps(60)
@@ -85,6 +86,10 @@ def test_a_sealed_segment_is_let_go(market: Market) -> None:
         count = before.tail["frames"].num_rows
         assert count > 20
         recording.rotate()
+        if read_before:
+            # To its end, so that nothing has to be read again.
+            market.steps(1)
+            shared.advance()
         recording.seal()
         after = shared.look(TABLES)
         assert after.tail["frames"].num_rows < 5
