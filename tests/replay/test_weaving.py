@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytest.importorskip("numba")
@@ -49,6 +49,7 @@ def iso(ns: int) -> str:
         max_size=8,
     )
 )
+@example([(0, 0, 'a\\b"c', 0, 0)])
 def test_lines_are_those_of_the_encoder(rows: list[tuple[int, int, str, int, int]]) -> None:
     found = weave(columns(rows))
     assert found is not None
