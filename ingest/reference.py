@@ -18,9 +18,9 @@ from bookreel.ingest.errors import FetchFailed, ReferenceUnavailable, SymbolNotO
 from bookreel.ingest.network import Network
 from bookreel.ingest.reconnect import backoff
 from bookreel.venues.errors import BadSymbol, DecodeError
-from bookreel.venues.message import Dialect, Topic
+from bookreel.venues.message import Dialect, Topic, Venue
 
-__all__ = ["Reference", "choose_topics", "load_reference"]
+__all__ = ["Reference", "choose_topics", "load_reference", "topics_of"]
 
 _ONLINE: Final = "online"
 _BASE_S: Final = 0.5
@@ -92,9 +92,11 @@ def choose_topics(config: RecordConfig, venue: Dialect, instruments: Iterable[In
             raise BadSymbol(symbol, venue.near_symbols(symbol, states))
         if state != _ONLINE:
             raise SymbolNotOnline(symbol, state)
-    chosen: dict[str, Topic] = {}
-    for symbol in symbols:
-        for feed in config.feeds:
-            topic = venue.topic(symbol, feed)
-            chosen.setdefault(topic.text, topic)
-    return list(chosen.values())
+    return topics_of(venue, symbols, config.feeds)
+
+
+def topics_of(venue: Venue, symbols: Iterable[str], feeds: Iterable[str]) -> list[Topic]:
+    """Each topic once, by symbol and then in the order of the feeds. Raises ``UnknownFeed``, ``BadSymbol``."""
+    names = list(feeds)
+    topics = (venue.topic(symbol, feed) for symbol in symbols for feed in names)
+    return list({topic.text: topic for topic in topics}.values())

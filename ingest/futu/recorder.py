@@ -21,6 +21,7 @@ from bookreel.ingest.metrics import MetricsServer
 from bookreel.ingest.network import AioNetwork
 from bookreel.ingest.reconnect import backoff
 from bookreel.ingest.recorder import Recorder
+from bookreel.ingest.reference import topics_of
 from bookreel.ingest.tape import Tape
 from bookreel.venues.futu.errors import GatewayError, Refused
 from bookreel.venues.futu.exchanges import answered_text
@@ -186,10 +187,4 @@ def _topics(config: RecordConfig) -> list[Topic]:
         raise ConfigError(
             "symbols", "setting 'symbols': this venue wants them named, such as HK.00700,US.AAPL"
         )
-    venue = venues.get(config.venue)
-    chosen: dict[str, Topic] = {}
-    for symbol in config.symbols:
-        for feed in config.feeds:
-            topic = venue.topic(symbol, feed)
-            chosen.setdefault(topic.text, topic)
-    return list(chosen.values())
+    return topics_of(venues.get(config.venue), config.symbols, config.feeds)
