@@ -33,7 +33,6 @@ from bookreel.storage.changes import (
     integers,
 )
 from bookreel.storage.schema import TIME
-from bookreel.storage.turns import turn_at
 
 __all__ = ["BBO", "BOOKS", "best_rows", "book_at", "book_rows"]
 
@@ -81,13 +80,9 @@ _BULK_LEVELS_FIRST: Final = 1_000_000
 
 def book_at(question: Question, at: int, depth: int | None) -> Book:
     """The book as of ``at`` (ns), at most ``depth`` levels a side (None: all)."""
-    coverage = question.coverage
-    turn = turn_at(coverage.turns, at)
-    known = turn is not None or not coverage.turns
-    base = question.newest(min(at + 1, NOW), turn) if known else None
-    gap = coverage.gap(at)
+    turn, base = question.newest_at(at)
     if base is None:
-        return Book(question.symbol, question.feed, None, None, None, None, [], [], False, gap)
+        return question.unknown(at)
     book = L2Book()
     book.load(base.bids, base.asks)
     seq, ts_event, ts_recv = base.seq, base.ts_event, base.ts_recv
@@ -104,8 +99,8 @@ def book_at(question: Question, at: int, depth: int | None) -> Book:
         ts_recv,
         bids,
         asks,
-        coverage.valid(at),
-        gap,
+        question.coverage.valid(at),
+        question.coverage.gap(at),
     )
 
 

@@ -7,21 +7,16 @@ that push: after a gap nothing is known until the next one.
 
 from __future__ import annotations
 
-from bookreel.replay.question import NOW, Book, Question
-from bookreel.storage.turns import turn_at
+from bookreel.replay.question import Book, Question
 
 __all__ = ["pushed_at"]
 
 
 def pushed_at(question: Question, at: int, depth: int | None) -> Book:
     """The book as of ``at`` (ns), at most ``depth`` levels a side (None: all)."""
-    coverage = question.coverage
-    turn = turn_at(coverage.turns, at)
-    known = turn is not None or not coverage.turns
-    push = question.newest(min(at + 1, NOW), turn) if known else None
-    gap = coverage.gap(at)
+    turn, push = question.newest_at(at)
     if push is None:
-        return Book(question.symbol, question.feed, None, None, None, None, [], [], False, gap)
+        return question.unknown(at)
     return Book(
         question.symbol,
         question.feed,
@@ -32,6 +27,6 @@ def pushed_at(question: Question, at: int, depth: int | None) -> Book:
         push.bids[:depth],
         push.asks[:depth],
         question.holds(push, at, turn),
-        gap,
+        question.coverage.gap(at),
         at - push.ts_recv if push.ts_recv <= at else None,
     )

@@ -142,6 +142,17 @@ class Question(msgspec.Struct, frozen=True):
         found = (newest_whole(self.scanner, self.contents, bounds) for bounds in self.before(until, turn))
         return next((whole for whole in found if whole is not None), None)
 
+    def newest_at(self, at: int) -> tuple[int | None, Whole | None]:
+        """The turn that an instant (ns) lies in, and the newest whole book at or before it."""
+        turns = self.coverage.turns
+        turn = turn_at(turns, at)
+        known = turn is not None or not turns
+        return turn, self.newest(min(at + 1, NOW), turn) if known else None
+
+    def unknown(self, at: int) -> Book:
+        """The answer where nothing is known as of ``at`` (ns)."""
+        return Book(self.symbol, self.feed, None, None, None, None, [], [], False, self.coverage.gap(at))
+
     def parts(self, start: int, end: int) -> Iterator[tuple[int, int, int | None]]:
         """A range of time (ns, end exclusive) as ranges that are each answered from one turn."""
         turns = self.coverage.turns
