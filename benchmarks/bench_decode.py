@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from frames import Frames
 
-from bookreel.book.l2 import L2Book
-from bookreel.book.model import Snapshot
+from bookreel.book.l2 import Book, L2Book
+from bookreel.book.packed import PackedBook
+from bookreel.ingest.frames import FrameReader
 from bookreel.venues.huobi import Huobi
 from bookreel.venues.message import Data
 
@@ -59,20 +60,42 @@ def test_json_dict(benchmark: Any, deltas: list[Any]) -> None:
     measure(benchmark, step, [frame.text for frame in deltas])
 
 
-def depth_book(payload: bytes) -> L2Book:
-    message = Huobi.decode(Huobi.inflate(payload))
+def depth_book(payload: bytes, read: Callable[[bytes], Any], book: Book) -> Book:
+    message = read(payload)
     assert isinstance(message, Data), "these are pushes"
-    (event,) = message.events
-    assert isinstance(event, Snapshot), "each has a whole book"
-    book = L2Book()
-    book.load(event.bids, event.asks)
+    book.replace(message.events[0])  # type: ignore[arg-type]
     return book
 
 
+def learned(frames: Frames) -> Callable[[bytes], Any]:
+    """What reads frames as a recorder's line does for a topic that it has a book of."""
+    reader = FrameReader(Huobi())
+    for frame in frames.depth:
+        reader.read(frame.payload)
+    return lambda payload: reader.read(payload)[1]
+
+
+def plainly(payload: bytes) -> Any:
+    return Huobi.decode(Huobi.inflate(payload))
+
+
 def test_depth(benchmark: Any, frames: Frames) -> None:
-    measure(benchmark, depth_book, [frame.payload for frame in frames.depth])
+    read = learned(frames)
+    measure(
+        benchmark,
+        lambda payload: depth_book(payload, read, PackedBook()),
+        [frame.payload for frame in frames.depth],
+    )
+
+
+def test_depth_plain(benchmark: Any, frames: Frames) -> None:
+    measure(
+        benchmark,
+        lambda payload: depth_book(payload, plainly, L2Book()),
+        [frame.payload for frame in frames.depth],
+    )
 
 
 def test_depth_cryptofeed(frames: Frames, measure_peer: Callable[..., None]) -> None:
-    bid, _, ask, _ = depth_book(frames.depth[-1].payload).best()
+    bid, _, ask, _ = depth_book(frames.depth[-1].payload, learned(frames), PackedBook()).best()
     measure_peer("cryptofeed", {"frame": len(frames.depth)}, (bid, ask))

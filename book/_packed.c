@@ -1,8 +1,9 @@
-/* What the running recorder does with a book's delta, compiled: read it from the frame's text, apply it.
+/* What the running recorder does with a book's push, compiled: read it from the frame's text, apply it.
  *
  * packed.py says what this is for and what does the same without it; _packed.pyi has the signatures. Two rules keep
- * the pair equal. `read_push` reads one way of writing a push, the venue's own, and declines all else (None): it never
- * says what is wrong with a text, for that is the decoder's business. And a `Delta` is whole before a book sees it.
+ * the pair equal. `read_push` and `read_image` read one way of writing a push, the venue's own, and decline all else
+ * (None): they never say what is wrong with a text, for that is the decoder's business. And an event is whole before a
+ * book sees it.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -23,23 +24,24 @@ typedef struct {
     double size;
 } Level;
 
-/* ---- a delta: its bids, then its asks, in one piece of memory */
+/* ---- an event, a delta or a whole book: its bids, then its asks, in one piece of memory */
 
 typedef struct {
     PyObject_VAR_HEAD
     PyObject *symbol;
     PyObject *feed;
+    long long ts_push; /* the frame's own time */
     long long ts_event;
     long long seq;
-    long long prev_seq;
+    long long prev_seq; /* of a delta */
     Py_ssize_t bids;
     Level levels[1];
-} Delta;
+} Event;
 
-static PyTypeObject DeltaType;
+static PyTypeObject DeltaType, ImageType;
 
 static void
-delta_dealloc(Delta *self)
+event_dealloc(Event *self)
 {
     Py_XDECREF(self->symbol);
     Py_XDECREF(self->feed);
@@ -51,44 +53,77 @@ levels_list(const Level *levels, Py_ssize_t count)
 {
     PyObject *list = PyList_New(count);
     for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-        PyObject *pair = Py_BuildValue("(dd)", levels[i].price, levels[i].size);
-        if (pair == NULL)
+        PyObject *price = PyFloat_FromDouble(levels[i].price), *size = PyFloat_FromDouble(levels[i].size);
+        PyObject *pair = price == NULL || size == NULL ? NULL : PyTuple_New(2);
+        if (pair == NULL) {
+            Py_XDECREF(price);
+            Py_XDECREF(size);
             Py_CLEAR(list);
-        else
+        }
+        else {
+            PyTuple_SET_ITEM(pair, 0, price);
+            PyTuple_SET_ITEM(pair, 1, size);
             PyList_SET_ITEM(list, i, pair);
+        }
     }
     return list;
 }
 
 static PyObject *
-delta_bids(Delta *self, void *Py_UNUSED(closure))
+event_bids(Event *self, void *Py_UNUSED(closure))
 {
     return levels_list(self->levels, self->bids);
 }
 
 static PyObject *
-delta_asks(Delta *self, void *Py_UNUSED(closure))
+event_asks(Event *self, void *Py_UNUSED(closure))
 {
     return levels_list(self->levels + self->bids, Py_SIZE(self) - self->bids);
 }
 
-/* Equal to whatever has equal fields: the decoder's own deltas are of another type. */
 static PyObject *
-delta_compare(PyObject *self, PyObject *other, int op)
+image_source(Event *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
-    static const char *const names[] = {"symbol", "feed", "ts_event", "seq", "prev_seq", "bids", "asks"};
+    return PyUnicode_InternFromString("push");
+}
+
+/* The best price of a side that is in order, as the first level that is one; 0 where there is none. */
+static double
+first_price(const Level *levels, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (levels[i].size != 0.0)
+            return levels[i].price;
+    return 0.0;
+}
+
+static PyObject *
+image_crossed(Event *self, void *Py_UNUSED(closure))
+{
+    double bid = first_price(self->levels, self->bids);
+    double ask = first_price(self->levels + self->bids, Py_SIZE(self) - self->bids);
+    return PyBool_FromLong(bid != 0.0 && ask != 0.0 && bid >= ask);
+}
+
+/* Equal to whatever has equal fields: the decoder's own events are of other types. */
+static PyObject *
+event_compare(PyObject *self, PyObject *other, int op)
+{
+    static const char *const names[] = {"symbol", "feed", "ts_event", "seq", "bids", "asks", NULL};
+    const char *last = Py_TYPE(self) == &DeltaType ? "prev_seq" : "source";
     if (op != Py_EQ && op != Py_NE)
         Py_RETURN_NOTIMPLEMENTED;
     int equal = 1;
     for (size_t i = 0; equal && i < Py_ARRAY_LENGTH(names); i++) {
-        PyObject *theirs = PyObject_GetAttrString(other, names[i]);
+        const char *name = names[i] == NULL ? last : names[i];
+        PyObject *theirs = PyObject_GetAttrString(other, name);
         if (theirs == NULL) {
             if (!PyErr_ExceptionMatches(PyExc_AttributeError))
                 return NULL;
             PyErr_Clear();
             Py_RETURN_NOTIMPLEMENTED;
         }
-        PyObject *ours = PyObject_GetAttrString(self, names[i]);
+        PyObject *ours = PyObject_GetAttrString(self, name);
         equal = ours == NULL ? -1 : PyObject_RichCompareBool(ours, theirs, Py_EQ);
         Py_XDECREF(ours);
         Py_DECREF(theirs);
@@ -99,17 +134,34 @@ delta_compare(PyObject *self, PyObject *other, int op)
 }
 
 static PyMemberDef delta_members[] = {
-    {"symbol", T_OBJECT_EX, offsetof(Delta, symbol), READONLY, NULL},
-    {"feed", T_OBJECT_EX, offsetof(Delta, feed), READONLY, NULL},
-    {"ts_event", T_LONGLONG, offsetof(Delta, ts_event), READONLY, NULL},
-    {"seq", T_LONGLONG, offsetof(Delta, seq), READONLY, NULL},
-    {"prev_seq", T_LONGLONG, offsetof(Delta, prev_seq), READONLY, NULL},
+    {"symbol", T_OBJECT_EX, offsetof(Event, symbol), READONLY, NULL},
+    {"feed", T_OBJECT_EX, offsetof(Event, feed), READONLY, NULL},
+    {"ts_event", T_LONGLONG, offsetof(Event, ts_event), READONLY, NULL},
+    {"seq", T_LONGLONG, offsetof(Event, seq), READONLY, NULL},
+    {"prev_seq", T_LONGLONG, offsetof(Event, prev_seq), READONLY, NULL},
     {NULL},
 };
 
 static PyGetSetDef delta_getset[] = {
-    {"bids", (getter)delta_bids, NULL, NULL, NULL},
-    {"asks", (getter)delta_asks, NULL, NULL, NULL},
+    {"bids", (getter)event_bids, NULL, NULL, NULL},
+    {"asks", (getter)event_asks, NULL, NULL, NULL},
+    {NULL},
+};
+
+static PyMemberDef image_members[] = {
+    {"symbol", T_OBJECT_EX, offsetof(Event, symbol), READONLY, NULL},
+    {"feed", T_OBJECT_EX, offsetof(Event, feed), READONLY, NULL},
+    {"ts_push", T_LONGLONG, offsetof(Event, ts_push), READONLY, NULL},
+    {"ts_event", T_LONGLONG, offsetof(Event, ts_event), READONLY, NULL},
+    {"seq", T_LONGLONG, offsetof(Event, seq), READONLY, NULL},
+    {NULL},
+};
+
+static PyGetSetDef image_getset[] = {
+    {"bids", (getter)event_bids, NULL, NULL, NULL},
+    {"asks", (getter)event_asks, NULL, NULL, NULL},
+    {"source", (getter)image_source, NULL, NULL, NULL},
+    {"crossed", (getter)image_crossed, NULL, NULL, NULL},
     {NULL},
 };
 
@@ -117,14 +169,28 @@ static PyTypeObject DeltaType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "bookreel.book._packed.PackedDelta",
     .tp_doc = "A delta with its levels packed.",
-    .tp_basicsize = offsetof(Delta, levels),
+    .tp_basicsize = offsetof(Event, levels),
     .tp_itemsize = sizeof(Level),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)delta_dealloc,
-    .tp_richcompare = delta_compare,
+    .tp_dealloc = (destructor)event_dealloc,
+    .tp_richcompare = event_compare,
     .tp_hash = PyObject_HashNotImplemented,
     .tp_members = delta_members,
     .tp_getset = delta_getset,
+};
+
+static PyTypeObject ImageType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "bookreel.book._packed.PackedSnapshot",
+    .tp_doc = "A whole book with its levels packed.",
+    .tp_basicsize = offsetof(Event, levels),
+    .tp_itemsize = sizeof(Level),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = (destructor)event_dealloc,
+    .tp_richcompare = event_compare,
+    .tp_hash = PyObject_HashNotImplemented,
+    .tp_members = image_members,
+    .tp_getset = image_getset,
 };
 
 /* ---- a book: a table of levels by price for each side, a free slot has price 0 */
@@ -336,11 +402,42 @@ book_load(Book *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Room for so many levels in all: what is there now goes. */
+static int
+reserve_anew(Side *side, Py_ssize_t count)
+{
+    return count > side->used ? reserve(side, count - side->used) : 0;
+}
+
+static PyObject *
+book_replace(Book *self, PyObject *whole)
+{
+    if (Py_TYPE(whole) == &ImageType) {
+        const Event *image = (const Event *)whole;
+        Py_ssize_t asks = Py_SIZE(image) - image->bids;
+        if (reserve_anew(&self->bids, image->bids) < 0 || reserve_anew(&self->asks, asks) < 0)
+            return NULL;
+        empty(&self->bids);
+        empty(&self->asks);
+        apply_levels(&self->bids, image->levels, image->bids);
+        apply_levels(&self->asks, image->levels + image->bids, asks);
+        Py_RETURN_NONE;
+    }
+    PyObject *bids = PyObject_GetAttrString(whole, "bids");
+    PyObject *asks = bids == NULL ? NULL : PyObject_GetAttrString(whole, "asks");
+    int failed = asks == NULL ? -1 : take_lists(self, bids, asks, 1);
+    Py_XDECREF(bids);
+    Py_XDECREF(asks);
+    if (failed < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 book_apply(Book *self, PyObject *change)
 {
     if (Py_TYPE(change) == &DeltaType) {
-        const Delta *delta = (const Delta *)change;
+        const Event *delta = (const Event *)change;
         Py_ssize_t asks = Py_SIZE(delta) - delta->bids;
         if (reserve(&self->bids, delta->bids) < 0 || reserve(&self->asks, asks) < 0)
             return NULL;
@@ -421,6 +518,7 @@ book_dealloc(Book *self)
 
 static PyMethodDef book_methods[] = {
     {"load", (PyCFunction)book_load, METH_VARARGS, NULL},
+    {"replace", (PyCFunction)book_replace, METH_O, NULL},
     {"apply", (PyCFunction)book_apply, METH_O, NULL},
     {NULL},
 };
@@ -546,50 +644,119 @@ side(const char **at, Level *levels, Py_ssize_t *count)
     return LITERAL(at, "]");
 }
 
+/* The text from `start` on, what its event is about, and how long it is; NULL with an error set, or without one where the
+ * text is declined.
+ */
+static const char *
+opened(PyObject *const *args, const char **end)
+{
+    const char *text = PyBytes_AS_STRING(args[0]);
+    *end = text + PyBytes_GET_SIZE(args[0]);
+    Py_ssize_t start = PyLong_AsSsize_t(args[1]);
+    if (start < 0 || start > *end - text || *end - text > TEXT_MAX)
+        return NULL;
+    return text + start;
+}
+
+static PyObject *
+event_of(PyTypeObject *type, const Event *head, const Level *levels, Py_ssize_t count, PyObject *const *args)
+{
+    Event *event = PyObject_NewVar(Event, type, count);
+    if (event == NULL)
+        return NULL;
+    event->symbol = Py_NewRef(args[2]);
+    event->feed = Py_NewRef(args[3]);
+    event->ts_push = head->ts_push * 1000000;
+    event->ts_event = head->ts_event * 1000000;
+    event->seq = head->seq;
+    event->prev_seq = head->prev_seq;
+    event->bids = head->bids;
+    memcpy(event->levels, levels, (size_t)count * sizeof(Level));
+    return (PyObject *)event;
+}
+
+static int
+are_arguments(PyObject *const *args, Py_ssize_t nargs)
+{
+    return nargs >= 4 && PyBytes_CheckExact(args[0]) && PyLong_CheckExact(args[1]) && PyUnicode_CheckExact(args[2])
+           && PyUnicode_CheckExact(args[3]);
+}
+
 static PyObject *
 read_push(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 4 || !PyBytes_CheckExact(args[0]) || !PyLong_CheckExact(args[1]) || !PyUnicode_CheckExact(args[2])
-        || !PyUnicode_CheckExact(args[3])) {
+    if (nargs != 4 || !are_arguments(args, nargs)) {
         PyErr_SetString(PyExc_TypeError, "read_push(text: bytes, start: int, symbol: str, feed: str)");
         return NULL;
     }
-    const char *text = PyBytes_AS_STRING(args[0]), *end = text + PyBytes_GET_SIZE(args[0]);
-    Py_ssize_t start = PyLong_AsSsize_t(args[1]);
-    if (start == -1 && PyErr_Occurred())
-        return NULL;
-    if (start < 0 || start > end - text || end - text > TEXT_MAX)
+    const char *end, *at = opened(args, &end);
+    if (at == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
         Py_RETURN_NONE;
-
-    const char *at = text + start;
-    long long ts, seq, prev_seq;
+    }
+    Event head = {.bids = 0};
     Level levels[LEVELS_MAX];
-    Py_ssize_t bids = 0, count;
-    if (!LITERAL(&at, ",\"ts\":") || !whole(&at, &ts) || ts > MILLIS_MAX || !LITERAL(&at, ",\"tick\":{\"seqNum\":")
-        || !whole(&at, &seq) || !LITERAL(&at, ",\"prevSeqNum\":") || !whole(&at, &prev_seq) || prev_seq >= seq
-        || (LITERAL(&at, ",\"bids\":") && !side(&at, levels, &bids)))
+    Py_ssize_t count;
+    if (!LITERAL(&at, ",\"ts\":") || !whole(&at, &head.ts_event) || head.ts_event > MILLIS_MAX
+        || !LITERAL(&at, ",\"tick\":{\"seqNum\":") || !whole(&at, &head.seq) || !LITERAL(&at, ",\"prevSeqNum\":")
+        || !whole(&at, &head.prev_seq) || head.prev_seq >= head.seq
+        || (LITERAL(&at, ",\"bids\":") && !side(&at, levels, &head.bids)))
         Py_RETURN_NONE;
-    count = bids;
+    count = head.bids;
     if ((LITERAL(&at, ",\"asks\":") && !side(&at, levels, &count)) || !LITERAL(&at, "}}") || at != end)
         Py_RETURN_NONE;
+    head.ts_push = head.ts_event;
+    return event_of(&DeltaType, &head, levels, count, args);
+}
 
-    Delta *delta = PyObject_NewVar(Delta, &DeltaType, count);
-    if (delta == NULL)
+/* Best first, and no price twice: the decoder puts others in order, or refuses them. */
+static int
+in_order(const Level *levels, Py_ssize_t count, double sign)
+{
+    for (Py_ssize_t i = 1; i < count; i++)
+        if (!(levels[i].price * sign < levels[i - 1].price * sign))
+            return 0;
+    return 1;
+}
+
+static PyObject *
+read_image(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 5 || !are_arguments(args, nargs) || !PyBool_Check(args[4])) {
+        PyErr_SetString(PyExc_TypeError, "read_image(text: bytes, start: int, symbol: str, feed: str, numbered: bool)");
         return NULL;
-    Py_INCREF(args[2]);
-    Py_INCREF(args[3]);
-    delta->symbol = args[2];
-    delta->feed = args[3];
-    delta->ts_event = ts * 1000000;
-    delta->seq = seq;
-    delta->prev_seq = prev_seq;
-    delta->bids = bids;
-    memcpy(delta->levels, levels, (size_t)count * sizeof(Level));
-    return (PyObject *)delta;
+    }
+    const char *end, *at = opened(args, &end);
+    if (at == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    int numbered = args[4] == Py_True; /* first comes the number; else it comes last, with a time */
+    Event head = {.bids = 0};
+    Level levels[LEVELS_MAX];
+    Py_ssize_t count;
+    if (!LITERAL(&at, ",\"ts\":") || !whole(&at, &head.ts_push) || head.ts_push > MILLIS_MAX
+        || !LITERAL(&at, ",\"tick\":{")
+        || (numbered && (!LITERAL(&at, "\"seqNum\":") || !whole(&at, &head.seq) || !LITERAL(&at, ",")))
+        || !LITERAL(&at, "\"bids\":") || !side(&at, levels, &head.bids) || !in_order(levels, head.bids, 1.0))
+        Py_RETURN_NONE;
+    count = head.bids;
+    head.ts_event = head.ts_push;
+    if (!LITERAL(&at, ",\"asks\":") || !side(&at, levels, &count)
+        || !in_order(levels + head.bids, count - head.bids, -1.0)
+        || (!numbered
+            && (!LITERAL(&at, ",\"version\":") || !whole(&at, &head.seq) || !LITERAL(&at, ",\"ts\":")
+                || !whole(&at, &head.ts_event) || head.ts_event > MILLIS_MAX))
+        || !LITERAL(&at, "}}") || at != end)
+        Py_RETURN_NONE;
+    return event_of(&ImageType, &head, levels, count, args);
 }
 
 static PyMethodDef functions[] = {
     {"read_push", (PyCFunction)(void (*)(void))read_push, METH_FASTCALL, NULL},
+    {"read_image", (PyCFunction)(void (*)(void))read_image, METH_FASTCALL, NULL},
     {NULL},
 };
 
@@ -606,7 +773,8 @@ PyInit__packed(void)
 {
     PyObject *made = PyModule_Create(&module);
     if (made != NULL
-        && (PyModule_AddType(made, &DeltaType) < 0 || PyModule_AddType(made, &BookType) < 0))
+        && (PyModule_AddType(made, &DeltaType) < 0 || PyModule_AddType(made, &ImageType) < 0
+            || PyModule_AddType(made, &BookType) < 0))
         Py_CLEAR(made);
     return made;
 }

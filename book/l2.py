@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf, isfinite
 
 from bookreel.book.errors import InvariantBroken
-from bookreel.book.model import Delta, Levels
+from bookreel.book.model import Delta, Levels, Snapshot
 
 __all__ = ["Book", "L2Book"]
 
@@ -30,6 +30,10 @@ class Book:
     def load(self, bids: Levels, asks: Levels) -> None:
         """Replace the whole content. Levels of size 0 are left out."""
         raise NotImplementedError
+
+    def replace(self, image: Snapshot) -> None:
+        """:meth:`load` what an image of the book says."""
+        self.load(image.bids, image.asks)
 
     def apply(self, delta: Delta) -> bool:
         """Set or remove the delta's levels; removing an absent one is normal. Returns :attr:`crossed`."""

@@ -440,7 +440,7 @@ class BookSync:
         self, snapshot: Snapshot, seq: int, kept: list[Stamped], pos: int, ts_recv: int, restarted: bool
     ) -> Outcome:
         book = self._engine()
-        book.load(snapshot.bids, snapshot.asks)
+        book.replace(snapshot)
         for held in kept:
             book.apply(held.delta)
         if book.crossed:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bookreel.book import BookSync, Delta, L2Book, Levels, Outcome, Snapshot
-from bookreel.book.packed import DELTAS, PackedBook, read_push, unpacked
+from bookreel.book.packed import DELTAS, PackedBook, read_image, read_push, unpacked, unpacked_image
 
 pytestmark = pytest.mark.skipif(read_push is None, reason="nothing was compiled")
 
@@ -120,3 +120,39 @@ def test_a_broken_chain_keeps_plain_deltas_and_the_engine() -> None:
     assert sync.snapshot(snapshot, 2, 2) is Outcome.ADOPTED
     assert type(sync.book) is PackedBook
     assert sync.book.top() == ([(1.0, 2.0), (0.5, 1.0)], [(9.0, 1.0)])
+
+
+@given(st.lists(st.tuples(WRITTEN, WRITTEN), min_size=1, max_size=4), LEVELS)
+def test_a_packed_image_takes_the_place_of_all_there_was(
+    books: list[tuple[Levels, Levels]], before: Levels
+) -> None:
+    assert read_image is not None
+    plain, compiled = L2Book(), PackedBook()
+    plain.load(before, before)
+    compiled.load(before, before)
+    for bids, asks in books:
+        bids, asks = sorted(dict(bids).items(), reverse=True), sorted(dict(asks).items())
+        sides = f'"bids":{[*map(list, bids)]},"asks":{[*map(list, asks)]}'.replace(" ", "")
+        text = f'{{}},"ts":2,"tick":{{{sides},"version":7,"ts":1}}}}'.encode()
+        image = read_image(text, 2, "btcusdt", "depth.step0", False)
+        assert image is not None
+        expected = Snapshot("btcusdt", "depth.step0", 10**6, 7, bids, asks, "push")
+        assert unpacked_image(image) == expected
+        assert image == expected and image.crossed is expected.crossed and image.ts_push == 2 * 10**6
+        assert image != Snapshot("btcusdt", "depth.step0", 10**6, 7, bids, asks, "refresh")
+        for book in (plain, compiled):
+            book.replace(image)
+            assert book.top() == (
+                [(price, size) for price, size in bids if size],
+                [(price, size) for price, size in asks if size],
+            )
+            book._check()
+        compiled.replace(expected)
+        assert compiled == plain
+        assert compiled.apply(delta([(3.0, 1.0)], [])) is plain.apply(delta([(3.0, 1.0)], []))
+        assert compiled == plain
+
+
+def test_replace_asks_for_a_whole_book() -> None:
+    with pytest.raises(AttributeError):
+        PackedBook().replace(None)  # type: ignore[arg-type]

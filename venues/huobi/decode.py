@@ -21,7 +21,7 @@ from bookreel.book.model import (
     Event,
     SnapshotSource,
 )
-from bookreel.book.packed import read_push
+from bookreel.book.packed import read_image, read_push, unpacked_image
 from bookreel.venues.errors import DecodeError
 from bookreel.venues.huobi import wire
 from bookreel.venues.huobi.compression import MAX_TEXT_BYTES
@@ -115,16 +115,26 @@ def decoder(start: bytes) -> Callable[[bytes], Message]:
                 pass  # it is for decode to say what it is
         return decode(text)
 
-    read = read_push
-    if read is None or FEEDS[topic.feed].family != "mbp" or start != _PUSH + topic.text.encode() + b'"':
+    if start != _push_start(topic):
         return decode_push
-    end, symbol, feed = len(start), topic.symbol, topic.feed
+    end, symbol, feed, family = len(start), topic.symbol, topic.feed, FEEDS[topic.feed].family
+    if read_push is not None and family == "mbp":
+        read = read_push
 
-    def decode_packed(text: bytes) -> Message:
-        delta = read(text, end, symbol, feed)
-        return decode_push(text) if delta is None else Data(topic, delta.ts_event, [delta])
+        def decode_packed(text: bytes) -> Message:
+            delta = read(text, end, symbol, feed)
+            return decode_push(text) if delta is None else Data(topic, delta.ts_event, [delta])
 
-    return decode_packed
+        return decode_packed
+    if read_image is not None and family in _NUMBERED:
+        read_whole, numbered = read_image, _NUMBERED[family]
+
+        def decode_whole(text: bytes) -> Message:
+            image = read_whole(text, end, symbol, feed, numbered)
+            return decode_push(text) if image is None else Data(topic, image.ts_push, [image])
+
+        return decode_whole
+    return decode_push
 
 
 def _decode_any(text: bytes, failed: Exception | None) -> Message:
@@ -300,6 +310,10 @@ _PUSHES: Final[dict[Family, Callable[[bytes, Topic], Message]]] = {
 }
 
 
+_NUMBERED: Final[dict[Family, bool]] = {"mbp.refresh": True, "depth": False}
+"""The families whose pushes are whole books; whether these begin with a sequence number, or end with a version."""
+
+
 def _route_of(text: bytes) -> tuple[Topic, Callable[[bytes, Topic], Message]] | None:
     """The topic that a text begins with, and the function for its pushes."""
     if not text.startswith(_PUSH):
@@ -312,7 +326,28 @@ def _route_of(text: bytes) -> tuple[Topic, Callable[[bytes, Topic], Message]] | 
 def _route(text: bytes) -> tuple[Topic, Callable[[bytes, Topic], Message]] | None:
     """A topic by the bytes of its name, with the function for its pushes."""
     topic = parse_topic(text.decode("ascii", "replace"))
-    return None if topic is None else (topic, _PUSHES[FEEDS[topic.feed].family])
+    return None if topic is None else (topic, _reader(topic))
+
+
+def _reader(topic: Topic) -> Callable[[bytes, Topic], Message]:
+    """The function for a topic's pushes, which for a whole book tries first what is compiled."""
+    family = FEEDS[topic.feed].family
+    push = _PUSHES[family]
+    if read_image is None or family not in _NUMBERED:
+        return push
+    read, numbered, start = read_image, _NUMBERED[family], _push_start(topic)
+    end = len(start)
+
+    def whole(text: bytes, topic: Topic) -> Message:
+        image = read(text, end, topic.symbol, topic.feed, numbered) if text.startswith(start) else None
+        return push(text, topic) if image is None else Data(topic, image.ts_push, [unpacked_image(image)])
+
+    return whole
+
+
+def _push_start(topic: Topic) -> bytes:
+    """How the venue begins the topic's pushes."""
+    return _PUSH + topic.text.encode() + b'"'
 
 
 # Replies: the ``data`` of an answer to ``req``.
