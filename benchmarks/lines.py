@@ -311,9 +311,9 @@ TARGETS: Final[list[Target]] = [
         lambda run: run.whole("day.open") * 1e3,
         10,
         "ms",
-        why="of the CPU time, decoding a part of two row groups takes two fifths, putting deltas over the keyframe, "
-        "in Python, a sixth, footers and their statistics a sixth, and the manifest of 289 segments, of which there "
-        "is a copy in one file, as much. An archive that stays open has read the manifest and footers before.",
+        why="of the CPU time, decoding a part of two row groups takes a third, putting deltas over the keyframe a "
+        "tenth, footers and their statistics a sixth, and the manifest of 289 segments, of which there is a copy in "
+        "one file, as much. An archive that stays open has read the manifest and footers before.",
     ),
     Target("SQL `book_at`", lambda run: run.whole("day.book_sql") * 1e3, 50, "ms"),
     Target(

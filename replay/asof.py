@@ -83,12 +83,13 @@ def book_at(question: Question, at: int, depth: int | None) -> Book:
     turn, base = question.newest_at(at)
     if base is None:
         return question.unknown(at)
-    book = L2Book()
-    book.load(base.bids, base.asks)
+    sides = {"bid": dict(base.bids), "ask": dict(base.asks)}
     seq, ts_event, ts_recv = base.seq, base.ts_event, base.ts_recv
-    last = None if seq is None else _overlay(question, book, base, seq, at, turn)
+    last = None if seq is None else _overlay(question, sides, base, seq, at, turn)
     if last is not None:
         seq, ts_event, ts_recv = last
+    book = L2Book()
+    book.load(*(list(side.items()) for side in sides.values()))
     bids, asks = book.top(depth)
     return Book(
         question.symbol,
@@ -105,9 +106,14 @@ def book_at(question: Question, at: int, depth: int | None) -> Book:
 
 
 def _overlay(
-    question: Question, book: L2Book, base: Whole, after: int, at: int, turn: int | None
+    question: Question,
+    sides: dict[str, dict[float, float]],
+    base: Whole,
+    after: int,
+    at: int,
+    turn: int | None,
 ) -> tuple[int, int | None, int] | None:
-    """Put the deltas after ``base`` over the book, all at once; (seq, ts_event, ts_recv) of the last one."""
+    """Put the deltas after ``base`` over its sides, a size of 0 included; (seq, ts_event, ts_recv) of the last."""
     columns = ("side", "price", "size", "seq", "epoch", "ts_event", "ts_recv", "pos")
     last: tuple[int, int | None, int] | None = None
     stretches = [
@@ -120,25 +126,26 @@ def _overlay(
         scan(question.contents, "book_deltas", columns, bounds, few=True) for bounds in reversed(stretches)
     )
     for piece in chain.from_iterable(pieces):
-        rows = piece.filter(
-            pc.and_(
-                pc.equal(piece["epoch"], pa.scalar(base.epoch, pa.int64())),
-                pc.greater(piece["seq"], pa.scalar(after, pa.int64())),
-            )
+        wanted: Any = pc.and_(
+            pc.equal(piece["epoch"], pa.scalar(base.epoch, pa.int64())),
+            pc.greater(piece["seq"], pa.scalar(after, pa.int64())),
         )
-        if not rows.num_rows:
+        # Mostly that is all but what the book has already, at the beginning.
+        first = pc.index(wanted, pa.scalar(True)).as_py()
+        if first < 0:
             continue
-        sides = []
-        for side in ("bid", "ask"):
-            of_side = pc.equal(rows["side"], pa.scalar(side, pa.string()))
-            prices, sizes = (doubles(rows[name].filter(of_side)) for name in ("price", "size"))
-            # All levels take effect together, so of one price only the newest size counts.
-            sides.append(list(dict(zip(prices, sizes, strict=True)).items()))
+        rows, wanted = piece.slice(first), wanted.slice(first)
+        if not pc.all(wanted).as_py():
+            rows = rows.filter(wanted)
+        # All levels take effect together, so of one price only the newest size counts.
+        side: Any = rows["side"].combine_chunks().dictionary_encode()
+        for index, name in enumerate(side.dictionary.to_pylist()):
+            of_side = pc.equal(side.indices, pa.scalar(index, side.indices.type))
+            prices, sizes = (doubles(rows[column].filter(of_side)) for column in ("price", "size"))
+            sides[name].update(zip(prices, sizes, strict=True))
         newest = rows.slice(rows.num_rows - 1)
-        seq = integers(newest["seq"])[0]
-        book.apply(Delta(question.symbol, question.feed, 0, seq, 0, *sides))
         ts_event = newest["ts_event"].cast(pa.int64())[0].as_py()
-        last = seq, ts_event, integers(newest["ts_recv"])[0]
+        last = integers(newest["seq"])[0], ts_event, integers(newest["ts_recv"])[0]
     return last
 
 

@@ -217,7 +217,7 @@ class _Run:
         if days:
             # A copy for readers: without it nothing is missing.
             with suppress(OSError):
-                write_pack(self._archive, self._load().segments, self._disk)
+                write_pack(self._load(), self._disk)
 
     def _one(self, task: Task) -> list[FileEntry] | None:
         """Compact one folder. None: it was left as it is."""

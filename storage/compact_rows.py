@@ -27,6 +27,7 @@ from bookreel.storage.disk import Disk
 from bookreel.storage.errors import CorruptFile
 from bookreel.storage.manifest import FileEntry
 from bookreel.storage.parquet import (
+    BOOKS_SHARE,
     GROUP_ROWS_MAX,
     GROUP_ROWS_MIN,
     ascends,
@@ -49,7 +50,7 @@ GROUP_BYTES: Final = 16 << 20
 """Decoded rows of a row group, should its rows be so large that fewer than usual reach it."""
 
 LEVEL_BYTES: Final = 16
-"""Of a level of a whole book: as many levels as a row group of deltas may have are enough."""
+"""Of a level of a whole book, by which its row groups are cut."""
 
 _Column: TypeAlias = Any  # as in columns
 
@@ -147,7 +148,7 @@ class _Merger:
         row_bytes = max(1, sum(source.cells for source in sources) // rows)
         self._part_rows = max(1, PART_BYTES // row_bytes)
         lists = any(pa.types.is_list(field.type) for field in TABLES[self._table])
-        group_bytes = GROUP_ROWS_MAX * LEVEL_BYTES if lists else GROUP_BYTES
+        group_bytes = GROUP_ROWS_MAX // BOOKS_SHARE * LEVEL_BYTES if lists else GROUP_BYTES
         self._most = min(GROUP_ROWS_MAX, max(1, group_bytes // row_bytes))
         self._least = max(1, self._most * GROUP_ROWS_MIN // GROUP_ROWS_MAX)
         self._pieces: dict[str, list[_Piece]] = defaultdict(list)

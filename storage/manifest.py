@@ -62,7 +62,7 @@ class CorruptManifest(StorageError):
         )
 
 
-class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One sealed file. ``path`` is relative to the archive; ``date`` (YYYY-MM-DD) is the UTC date of its rows'
     ``ts_recv``, ``ts_min`` and ``ts_max`` their bounds (ns), ``pos_min`` and ``pos_max`` those of the position.
     ``symbols``: how many. ``bytes`` and ``sha256`` are of the file's content, ``footer_bytes`` and ``footer_crc``
@@ -97,7 +97,7 @@ class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         return int(first), int(last or first)
 
 
-class SegmentEntry(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One sealed segment. ``ts_min`` and ``ts_max`` (receive times, ns) are None where it had no record, and
     ``last_pos`` is then below ``first_pos``. ``state``: path, relative to the archive, of the checkpoint after
     it; only the newest segment's is kept. ``counts`` as in :class:`bookreel.storage.normalize.Normalizer`.
@@ -175,6 +175,9 @@ class Manifest:
         folder = layout.manifest
         # Days first: each segment that they know of is then found as well, and none counts twice.
         days = _read_days(layout, disk, {} if known is None else known.days)
+        if known is not None and not known.days.keys() <= days.keys():
+            # A day that is gone says no more what it replaced: then the entries of segments have to.
+            known = None
         old = {} if known is None else {entry.segment: entry for entry in known.segments}
         entries = [
             old.get(name.removesuffix(_SUFFIX)) or read_entry(folder / name, disk)

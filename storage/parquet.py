@@ -29,6 +29,7 @@ from bookreel.storage.dates import DAY_NS
 from bookreel.storage.schema import ADDED, COUNTS, SORT_KEYS, TABLES, TIME, added_in
 
 __all__ = [
+    "BOOKS_SHARE",
     "GROUP_ROWS_MAX",
     "GROUP_ROWS_MIN",
     "LONG_TEXTS",
@@ -48,8 +49,11 @@ __all__ = [
 
 GROUP_ROWS_MIN: Final = 16 * 1024
 GROUP_ROWS_MAX: Final = 128 * 1024
-"""Rows of a row group, except that the last one of a file may have fewer. Of whole books the levels are counted: who
-asks for one book has those before it in its row group decoded.
+"""Rows of a row group, except that the last one of a file may have fewer."""
+
+BOOKS_SHARE: Final = 4
+"""Of whole books the levels are counted, and so many times fewer are enough: who asks for one book has those before
+it in its row group decoded.
 """
 
 _Column: TypeAlias = Any  # as in columns
@@ -97,9 +101,9 @@ def parts(table: str, rows: pa.Table) -> Iterator[Part]:
         yield _part(table, batch, of_day, date.fromordinal(_EPOCH_DAY + day).isoformat(), compact)
 
 
-def row_groups(totals: Sequence[int], ends: Sequence[int]) -> list[tuple[int, int]]:
+def row_groups(totals: Sequence[int], ends: Sequence[int], share: int = 1) -> list[tuple[int, int]]:
     """How to cut items into row groups, as ranges of items. ``totals[i]``: rows before item i, the last one being
-    all rows; ``ends``: where each symbol's items end, ascending.
+    all rows; ``ends``: where each symbol's items end, ascending; ``share``: how many times fewer rows than usual.
 
     >>> row_groups(range(50_001), [10_000, 20_000, 50_000])
     [(0, 20000), (20000, 50000)]
@@ -107,7 +111,7 @@ def row_groups(totals: Sequence[int], ends: Sequence[int]) -> list[tuple[int, in
     groups: list[tuple[int, int]] = []
     start = 0
     while start < ends[-1]:
-        end = next_group(totals, ends, start)
+        end = next_group(totals, ends, start, GROUP_ROWS_MIN // share, GROUP_ROWS_MAX // share)
         groups.append((start, end))
         start = end
     return groups
@@ -117,14 +121,10 @@ def next_group(
     totals: Sequence[int],
     ends: Sequence[int],
     start: int,
-    least: int | None = None,
-    most: int | None = None,
+    least: int,
+    most: int,
 ) -> int:
-    """Where the row group ends that begins at an item; see :func:`row_groups`. ``least`` and ``most``: rows, usually
-    :data:`GROUP_ROWS_MIN` and :data:`GROUP_ROWS_MAX`.
-    """
-    least = GROUP_ROWS_MIN if least is None else least
-    most = GROUP_ROWS_MAX if most is None else most
+    """Where the row group ends that begins at an item; see :func:`row_groups`. ``least`` and ``most``: its rows."""
     for end in islice(ends, bisect_right(ends, start), None):
         rows = totals[end] - totals[start]
         if rows > most:
@@ -228,7 +228,7 @@ def _part(table: str, rows: pa.RecordBatch, order: _Column, day: str, compact: b
     sink = pa.BufferOutputStream()
     schema = stored_schema(table, rows.schema)
     with open_writer(table, sink, schema) as writer:
-        for start, end in row_groups(totals, ends):
+        for start, end in row_groups(totals, ends, BOOKS_SHARE if table in _LISTS else 1):
             group = pa.Table.from_batches([rows.take(order.slice(start, end - start))])
             if compact:
                 group = expand(group)

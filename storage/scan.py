@@ -36,6 +36,7 @@ from bookreel.storage.spans import (
     read_known,
     reading,
     spans,
+    steps_until,
     touches,
     undecided,
     with_bounds,
@@ -338,6 +339,8 @@ class Scanner:
         self._asked.append(key)
         if again:
             return self._piece(path, group, names)
+        if bounds.until is not None and not group.shared:
+            return self._beginning(path, group, names, bounds)
         piece = self._piece(path, group, [name for name in names if name in DECIDING])
         first, stop = piece.extent(bounds)
         further = [name for name in names if name not in DECIDING]
@@ -360,6 +363,29 @@ class Scanner:
             raise ValueError(f"a column of row group {group.number} has only {reached} rows")
 
         return piece.widened(first, read_known(group, further, read))
+
+    def _beginning(self, path: Path, group: Span, names: list[str], bounds: Bounds) -> Piece:
+        """The rows of a row group of one symbol from its first one to the last that is wanted, or somewhat beyond.
+        They are in order of time, so what comes after it need not be decoded.
+        """
+        assert bounds.until is not None, "else there is no last one"
+        count, step = steps_until(self._footer(path), group.number, bounds.until)
+
+        def read(names: list[str]) -> pa.Table:
+            found: list[pa.RecordBatch] = []
+            reached = 0
+            with self._open(path, [name for name in names if name in FEW_TEXTS]) as file:
+                for batch in file.iter_batches(
+                    batch_size=step, row_groups=[group.number], columns=names, use_threads=False
+                ):
+                    reached += batch.num_rows
+                    found.append(batch)
+                    newest: Any = batch.column("ts_recv")[-1]
+                    if reached == count or (newest.is_valid and newest.value >= bounds.until):
+                        return pa.Table.from_batches(found)
+            raise ValueError(f"a column of row group {group.number} has only {reached} rows")
+
+        return Piece(read_known(group, names, read))
 
     def _piece(self, path: Path, group: Span, names: list[str]) -> Piece:
         key = (path, group.number, tuple(names))

@@ -32,6 +32,7 @@ __all__ = [
     "read_known",
     "reading",
     "spans",
+    "steps_until",
     "touches",
     "undecided",
     "with_bounds",
@@ -45,6 +46,9 @@ _DAMAGE: Final = (OSError, pa.ArrowException, LookupError, ValueError, TypeError
 
 DECIDING: Final = ("symbol", "feed", "ts_recv", "pos")
 """Columns by which rows are wanted."""
+
+_MARGIN: Final = 1 / 16
+"""Of a row group's rows, how many more are read at once than should be enough."""
 
 FEW_TEXTS: Final = ("symbol", "feed", "side", "source")
 """Text columns of few values, which can be read as dictionaries."""
@@ -121,6 +125,19 @@ def spans(footer: pq.FileMetaData, bounds: Bounds) -> list[Span]:
         epoch = _same(group, places["epoch"]) if "epoch" in places else None
         found.append(Span(index, least, greatest, shared, frozenset(decided), epoch))
     return found
+
+
+def steps_until(footer: pq.FileMetaData, number: int, until: int) -> tuple[int, int]:
+    """How many rows a row group of one symbol has, and how many to read at a time so that those before ``until``
+    (receive time, ns) come in one piece, if they are spread evenly.
+    """
+    group = footer.row_group(number)
+    count = group.num_rows
+    span: Any = group.column(columns_of(footer)["ts_recv"]).statistics
+    if span is None or not span.has_min_max or until > span.max_raw:
+        return count, max(count, 1)
+    share = max(until - span.min_raw, 0) / (span.max_raw - span.min_raw + 1)
+    return count, max(int((share + _MARGIN) * count), 1)
 
 
 def columns_of(footer: pq.FileMetaData) -> dict[str, int]:

@@ -28,7 +28,7 @@ from bookreel.storage.disk import OsDisk
 from bookreel.storage.errors import CorruptFile, StorageError
 from bookreel.storage.layout import Layout, is_canonical
 from bookreel.storage.manifest import FileEntry, Manifest
-from bookreel.storage.pack import read_pack
+from bookreel.storage.pack import agrees, read_pack
 from bookreel.storage.query import Database
 from bookreel.storage.recorder_events import is_set_back
 from bookreel.storage.scan import Bounds, Scanner
@@ -170,8 +170,7 @@ class _Checker:
         path = Layout(self._root).pack
         if path.exists():
             copied = read_pack(self._root)
-            entries = {entry.segment: entry for entry in self._manifest.segments}
-            if copied is None or any(entry != entries.get(entry.segment) for entry in copied.segments):
+            if copied is None or not agrees(copied, self._manifest):
                 self._problem(
                     "manifest", str(path), "it is not a copy of the entries; remove it, nothing is lost"
                 )

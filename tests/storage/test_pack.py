@@ -10,7 +10,7 @@ from bookreel.storage.compact import compact
 from bookreel.storage.disk import OsDisk
 from bookreel.storage.layout import Layout
 from bookreel.storage.manifest import CorruptManifest, Manifest
-from bookreel.storage.pack import PACK_FORMAT, read_pack
+from bookreel.storage.pack import PACK_FORMAT, agrees, read_pack, write_pack
 from bookreel.storage.tail import Tail
 from bookreel.storage.verify import verify
 from tests.storage.sealed import DAY, T0, Sealed, make_rows
@@ -36,9 +36,51 @@ def test_a_compaction_leaves_a_copy_of_the_entries_that_there_are(sealed: Sealed
     pack = read_pack(sealed.root)
     loaded = Manifest.load(sealed.root)
     assert pack is not None
-    assert pack.segments == loaded.segments[:2]
+    assert [entry.segment for entry in pack.segments] == [entry.segment for entry in loaded.segments[:2]]
     again = Manifest.load(sealed.root, known=pack)
-    assert (again.segments, again.days, again.tables()) == (loaded.segments, loaded.days, loaded.tables())
+    assert (again.days, again.tables()) == (loaded.days, loaded.tables())
+
+
+def test_files_that_a_day_replaced_are_left_out_and_no_others(sealed: Sealed) -> None:
+    add(sealed, 4)
+    compact(sealed.root, now_ns=T0 + DAY // 2)
+    write_pack(Manifest.load(sealed.root), OsDisk())
+    pack = read_pack(sealed.root)
+    assert pack is not None
+    assert [len(entry.files) for entry in pack.segments] == [0, 0, 1, 1]
+
+
+def test_a_copy_is_of_no_use_where_one_of_its_days_is_gone(sealed: Sealed) -> None:
+    pack = read_pack(sealed.root)
+    assert pack is not None
+    (day,) = pack.days.values()
+    path = Layout(sealed.root).day_entry(day.entry.folder, day.entry.number)
+    path.unlink()
+    loaded = Manifest.load(sealed.root, known=pack)
+    assert [len(entry.files) for entry in loaded.segments] == [1, 1, 1], "rows must not be missing in silence"
+    assert not agrees(pack, loaded)
+
+
+def test_an_older_copy_agrees_after_the_day_was_compacted_again(sealed: Sealed) -> None:
+    pack = read_pack(sealed.root)
+    assert pack is not None
+    compact(sealed.root, now_ns=T0 + 2 * DAY)
+    manifest = Manifest.load(sealed.root)
+    assert [day.entry.number for day in manifest.days.values()] == [2]
+    assert agrees(pack, manifest)
+    assert Manifest.load(sealed.root, known=pack).tables() == manifest.tables()
+
+
+def test_a_copy_with_all_files_is_read(sealed: Sealed) -> None:
+    """As the format before had it."""
+    loaded = Manifest.load(sealed.root)
+    body = msgspec.msgpack.encode({"format": 1, "entries": loaded.segments})
+    Layout(sealed.root).pack.write_bytes(sha256(body).digest() + body)
+    pack = read_pack(sealed.root)
+    assert pack is not None
+    assert (pack.segments, pack.days) == (loaded.segments, {})
+    assert agrees(pack, loaded)
+    assert Manifest.load(sealed.root, known=pack).tables() == loaded.tables()
 
 
 def test_a_reader_opens_no_entry_that_the_copy_has(sealed: Sealed) -> None:

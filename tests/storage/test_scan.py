@@ -167,10 +167,53 @@ def test_of_other_columns_only_what_comes_before_the_last_wanted_row_is_decoded(
     at = Bounds(symbol="btcusdt", pos_from=first["pos"][2].as_py(), pos_until=first["pos"][2].as_py() + 1)
     (piece,) = scanner.file(several, entry, ["pos", "seq", "bids"], at, few=True)
     assert piece["seq"].to_pylist() == piece["pos"].to_pylist() == [at.pos_from]
-    assert asked == [(3, ["seq", "bids"])]
+    assert asked == [(2, ["seq", "bids"])]
     # A second question about the same row group has it read whole, and later ones have it read no more.
     for _ in range(2):
         (again,) = scanner.file(several, entry, ["pos", "seq", "bids"], at, few=True)
         assert again.to_pylist() == piece.to_pylist()
         monkeypatch.setattr(pq.ParquetFile, "__init__", None)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+def test_what_comes_after_an_instant_is_not_decoded_however_the_rows_are_spread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Most of the rows come at the beginning, or at the end, or they are spread evenly."""
+    count = 1_000
+    times = [T0 + round(count * (number / count) ** (0.2, 1, 5)[ahead] * 1_000) for number in range(count)]
+    rows = [
+        {
+            "symbol": "btcusdt",
+            "feed": "mbp.150",
+            "pos": number + 1,
+            "seq": number,
+            "ts_recv": ts,
+            "side": "bid",
+        }
+        for number, ts in enumerate(times)
+    ]
+    sealed = Sealed(OsDisk(), tmp_path)
+    sealed.segment(1, count, {"book_deltas": make_rows("book_deltas", rows)})
+    tail = Tail(tmp_path)
+    contents = tail.look(["book_deltas"])
+    tail.close()
+    decoded = 0
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def note(self: Any, **options: Any) -> Any:
+        nonlocal decoded
+        for batch in iter_batches(self, **options):
+            decoded += batch.num_rows
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", note)
+    for last in (0, 1, 300, 998, 999):
+        decoded = 0
+        bounds = Bounds("btcusdt", "mbp.150", until=times[last] + 1, pos_from=1)
+        pieces = list(Scanner().scan(contents, "book_deltas", ["seq", "side"], bounds, few=True))
+        wanted = sum(ts <= times[last] for ts in times)
+        assert [seq for piece in pieces for seq in piece["seq"].to_pylist()] == [*range(wanted)]
+        if ahead == 1:
+            assert wanted <= decoded <= wanted + count // 8
