@@ -25,9 +25,12 @@ LEVELS: Final = ("debug", "info", "warning", "error")
         "curl 'http://127.0.0.1:8000/v1/book?symbol=btcusdt&at=2026-11-20T12:00:00Z&depth=5'",
         "curl 'http://127.0.0.1:8000/v1/trades?symbol=btcusdt&format=csv'",
         "bookreel serve --archive ./archive --host 0.0.0.0 --token-env BOOKREEL_TOKEN",
+        "bookreel serve --archive ./crypto --archive ./stocks --enable-sql",
     ),
 )
-@archive_option()
+@archive_option(
+    multiple=True, help=" Several, each of another venue: the first is served, SQL asks all as one."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; others need a token.")
 @port_option(8000)
 @click.option("--token-env", metavar="NAME", help="The environment variable with the token clients bring.")
@@ -47,7 +50,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 @click.option("--access-log", is_flag=True, help="Write a line for each request to stderr.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
 def command(
-    archive: Path,
+    archive: tuple[Path, ...],
     host: str,
     port: int,
     token_env: str | None,
@@ -69,12 +72,15 @@ def command(
     import asyncio
     import logging
 
+    from bookreel.replay.archives import by_venue
     from bookreel.replay.server import Limits, Settings
     from bookreel.replay.server.auth import read_token
-    from bookreel.storage.disk import OsDisk
-    from bookreel.storage.layout import read_meta
 
-    read_meta(archive, OsDisk())
+    by_venue(archive)
+    if len(archive) > 1 and not enable_sql:
+        raise click.UsageError(
+            "several archives are asked together by SQL only: give --enable-sql, or serve each by itself"
+        )
     settings = Settings(
         host=host,
         port=port,
@@ -92,16 +98,15 @@ def command(
     asyncio.run(_serve(archive, settings, access_log))
 
 
-async def _serve(archive: Path, settings: Settings, access_log: bool) -> None:
+async def _serve(archives: tuple[Path, ...], settings: Settings, access_log: bool) -> None:
     import os
 
     from bookreel.replay.server import Server, make_app
 
     os.nice(settings.niceness)
     stop = stop_event()
-    async with Server(
-        [(make_app(archive, settings), settings.port)], settings, access_log=access_log
-    ) as server:
+    app = make_app(archives[0], settings, beside=archives[1:])
+    async with Server([(app, settings.port)], settings, access_log=access_log) as server:
         click.echo(f"listening: {server.url}")
         await stop.wait()
     click.echo("stopped")

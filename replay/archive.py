@@ -89,7 +89,12 @@ class Archive:
     @cached_property
     def _database(self) -> Database:
         """Made when SQL is first asked for: that takes longer than finding a book."""
-        return Database(self.path, digests=self._digests, memory_bytes=self._memory_bytes)
+        return Database(
+            self.path,
+            digests=self._digests,
+            memory_bytes=self._memory_bytes,
+            as_named=self._shared is not None,
+        )
 
     @property
     def venue(self) -> str:

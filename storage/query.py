@@ -119,13 +119,19 @@ class Database:
     """An in-memory DuckDB that can see these archives. Each :meth:`view` is a connection with views of its own.
 
     ``digests``: what sealed files are checked by before the first query that uses them; by their footers, unless it
-    is given. ``memory_bytes``: of a statement, which then runs in one thread and leaves nothing on disk. Files have
-    absolute names, but where an archive is ``Path()``: no view, plan or complaint says where the process is then.
+    is given. ``memory_bytes``: of a statement, which then runs in one thread and leaves nothing on disk.
+    ``as_named``: files have the names that the archives' paths give them, for a process that stays in its folder: no
+    view, plan or complaint says which that is. Else their names are absolute.
     """
 
     def __init__(
-        self, *archives: Path, digests: Digests | None = None, memory_bytes: int | None = None
+        self,
+        *archives: Path,
+        digests: Digests | None = None,
+        memory_bytes: int | None = None,
+        as_named: bool = False,
     ) -> None:
+        self._as_named = as_named
         self._digests = Digests(whole=False) if digests is None else digests
         self._con = duckdb.connect(":memory:")
         for table, schema in (TABLES | _OWN).items():
@@ -134,7 +140,7 @@ class Database:
             self._con.unregister("_empty")
         for statement in _UNTURNED.values():
             self._con.execute(statement)
-        folders = ", ".join(_quoted(f"{_named(archive / 'parquet', archive)}/") for archive in archives)
+        folders = ", ".join(_quoted(f"{self._named(archive / 'parquet')}/") for archive in archives)
         bounds = (
             ()
             if memory_bytes is None
@@ -201,6 +207,10 @@ class Database:
             raise QueryError("the statement gives no rows", "write one SELECT")
         return Answer(relation, partial(_explain, contents, names))
 
+    def _named(self, path: Path) -> str:
+        """A path of an archive, as statements are told it."""
+        return str(path if self._as_named else path.absolute())
+
     def _show(self, con: duckdb.DuckDBPyConnection, contents: Sequence[Contents], table: str) -> None:
         """Put the table's rows in front of the empty one of that name."""
         schema = TABLES[table]
@@ -212,7 +222,7 @@ class Database:
             for entry in each.files.get(table, ()):
                 self._digests.check(each.root, entry)
             for added, paths in _by_columns(each, table).items():
-                files = ", ".join(_quoted(_named(path, each.root)) for path in paths)
+                files = ", ".join(_quoted(self._named(path)) for path in paths)
                 source = f"read_parquet([{files}], hive_partitioning = false)"
                 missing = set(ADDED.get(table, ())).difference(added)
                 names = (f'NULL AS "{name}"' if name in missing else f't."{name}"' for name in schema.names)
@@ -234,11 +244,6 @@ def _by_columns(contents: Contents, table: str) -> dict[tuple[str, ...], list[Pa
     for entry in contents.files.get(table, ()):
         found.setdefault(entry.added, []).append(contents.root / entry.path)
     return found
-
-
-def _named(path: Path, archive: Path) -> str:
-    """A path of an archive, as statements are told it."""
-    return str(path if archive == Path() else path.absolute())
 
 
 def _quoted(text: str) -> str:

@@ -33,12 +33,13 @@ _log = logging.getLogger(__name__)
 class SharedTail:
     """For any number of threads, each with a :meth:`handle`; a context manager, followed while it is entered.
 
-    ``bytes_max``: see :class:`~bookreel.storage.tail.Tail`. Raises what that does.
+    ``archive``: its folder, or a tail of it that is this one's from now on. ``bytes_max``: see
+    :class:`~bookreel.storage.tail.Tail`. Raises what that does.
     """
 
-    def __init__(self, archive: Path, *, bytes_max: int = BYTES_MAX) -> None:
-        self.root = archive
-        self._tail = Tail(archive, TABLES, bytes_max=bytes_max)
+    def __init__(self, archive: Path | Tail, *, bytes_max: int = BYTES_MAX) -> None:
+        self._tail = archive if isinstance(archive, Tail) else Tail(archive, TABLES, bytes_max=bytes_max)
+        self.root = self._tail.root
         self.venue = self._tail.venue
         self._lock = threading.Lock()
         self._ended = threading.Event()

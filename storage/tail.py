@@ -75,7 +75,7 @@ class Tail:
     """
 
     def __init__(self, archive: Path, tables: Collection[str] = (), *, bytes_max: int | None = None) -> None:
-        self._root = archive
+        self.root = archive
         self.venue: Venue = venues.get(read_meta(archive, OsDisk()).venue)
         self._tables = frozenset(tables) | {"gaps"}
         self._asked: dict[str, None] = {}
@@ -123,9 +123,9 @@ class Tail:
         """An answer of what there is now."""
         gone: Path | None = None
         for _ in range(_TRIES):
-            segments = list_segments(self._root)
-            known = read_pack(self._root) if self._manifest is None else self._manifest
-            manifest = self._manifest = Manifest.load(self._root, known=known)
+            segments = list_segments(self.root)
+            known = read_pack(self.root) if self._manifest is None else self._manifest
+            manifest = self._manifest = Manifest.load(self.root, known=known)
             try:
                 self._follow(segments, manifest)
                 return answer(manifest)
@@ -136,7 +136,7 @@ class Tail:
                 if error.path == gone:
                     raise
                 gone = error.path
-        raise Unsettled(self._root, _TRIES)
+        raise Unsettled(self.root, _TRIES)
 
     def _follow(self, segments: list[Segment], manifest: Manifest) -> None:
         """Read what is new. Raises FileNotFoundError where the sealer was faster."""
@@ -159,7 +159,7 @@ class Tail:
         Raises FileNotFoundError at the first miss: a sealer that is at work removes the one before its newest.
         """
         try:
-            state = (self._root / sealed.state).read_bytes()
+            state = (self.root / sealed.state).read_bytes()
             return state if sha256(state).hexdigest() == sealed.state_sha256 else None
         except FileNotFoundError:
             if self._missed == sealed.segment:
@@ -261,7 +261,7 @@ class Tail:
             schema = TABLES[table]
             tail[table] = pa.Table.from_batches(pieces, schema) if pieces else schema.empty_table()
         horizon = self._last_ts
-        alive = is_recording(self._root)
+        alive = is_recording(self.root)
         holes = {(gap.symbol, gap.feed) for gap in gaps}
         streams = []
         for run in self._normalizer.coverage():
@@ -274,10 +274,10 @@ class Tail:
         files = {table: manifest.files(table) for table in TABLES}
         if self._lost is not None:
             streams = _joined(
-                _turned(sealed_streams(self._root, files, self.venue), self._sealed_turns()), streams
+                _turned(sealed_streams(self.root, files, self.venue), self._sealed_turns()), streams
             )
         return Contents(
-            root=self._root,
+            root=self.root,
             venue=self.venue.name,
             files=files,
             tail=tail,

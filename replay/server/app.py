@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import msgspec
 from aiohttp import HttpVersion11, web
 
 from bookreel.replay.server import data, replay, sql, status, tardis
@@ -27,6 +26,7 @@ from bookreel.replay.server.errors import (
     problem,
     translate,
 )
+from bookreel.replay.server.forking import Stem, folder_of
 from bookreel.replay.server.jobs import READING
 from bookreel.replay.server.keys import ARCHIVE, SETTINGS, SQL_WORKERS, STOPPING, STREAMS, WORKERS
 from bookreel.replay.server.limits import Slots
@@ -34,6 +34,7 @@ from bookreel.replay.server.openapi import openapi_route
 from bookreel.replay.server.parameters import parse
 from bookreel.replay.server.routes import Route
 from bookreel.replay.server.settings import Settings
+from bookreel.replay.server.stem import Setup
 from bookreel.replay.server.worker import Orders
 from bookreel.replay.server.workers import Workers
 from bookreel.storage.shared_tail import SharedTail
@@ -60,9 +61,11 @@ _PREFLIGHT: Final = {
 _log = logging.getLogger(__name__)
 
 
-def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES) -> web.Application:
-    """An application that answers ``routes`` from an archive, and ``/v1/sql`` where it is enabled; nothing is opened
-    before it starts.
+def make_app(
+    archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES, *, beside: Sequence[Path] = ()
+) -> web.Application:
+    """An application that answers ``routes`` from an archive, and where it is enabled ``/v1/sql`` from it and those
+    of other venues ``beside`` it; nothing is opened before it starts.
     """
     routes = [*routes, *(sql.ROUTES if settings.sql else ())]
     routes.append(openapi_route(routes, token=settings.token is not None))
@@ -76,20 +79,8 @@ def make_app(archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES
     app[SETTINGS] = settings
     app[STREAMS] = Slots(settings.limits.streams, "streams")
     app[STOPPING] = asyncio.Event()
-    orders = Orders(
-        archive=str(archive.absolute()),
-        verify=settings.verify,
-        niceness=settings.niceness,
-        bytes_max=None,
-        jobs=tuple(READING),
-    )
-    app[WORKERS] = Workers(settings.workers, orders)
     app.cleanup_ctx.append(partial(_with_archive, archive))
-    app.cleanup_ctx.append(_with_workers)
-    if settings.sql:
-        confined = msgspec.structs.replace(orders, bytes_max=settings.sql_bytes, jobs=("sql",))
-        app[SQL_WORKERS] = Workers(settings.sql_processes, confined, exclusive=True)
-        app.cleanup_ctx.append(_with_sql)
+    app.cleanup_ctx.append(partial(_with_workers, (archive, *beside)))
     app.on_shutdown.append(_stop)
     app.on_response_prepare.append(_add_headers)
     for route in routes:
@@ -104,17 +95,22 @@ async def _with_archive(archive: Path, app: web.Application) -> AsyncIterator[No
         yield
 
 
-async def _with_workers(app: web.Application) -> AsyncIterator[None]:
-    # Its tail is decoded beside theirs: nobody waits for it once the server says where it is.
-    ready = asyncio.ensure_future(asyncio.to_thread(app[ARCHIVE].advance))
-    async with app[WORKERS]:
-        await ready
-        yield
-
-
-async def _with_sql(app: web.Application) -> AsyncIterator[None]:
-    async with app[SQL_WORKERS]:
-        yield
+async def _with_workers(archives: Sequence[Path], app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    reading = Orders(jobs=tuple(READING), verify=settings.verify)
+    sql_only = Orders(jobs=("sql",), verify=settings.verify, several=True, bytes_max=settings.sql_bytes)
+    with folder_of(archives) as (folder, names):
+        setup = Setup(folder=folder, archives=names, niceness=settings.niceness, orders=(reading, sql_only))
+        async with AsyncExitStack() as running:
+            # Its tail is decoded beside theirs: nobody waits for it once the server says where it is.
+            ready = asyncio.ensure_future(asyncio.to_thread(app[ARCHIVE].advance))
+            enter = running.enter_async_context
+            stem = await enter(Stem(setup))
+            app[WORKERS] = await enter(Workers(stem, 0, settings.workers))
+            if settings.sql:
+                app[SQL_WORKERS] = await enter(Workers(stem, 1, settings.sql_processes, exclusive=True))
+            await ready
+            yield
 
 
 async def _stop(app: web.Application) -> None:

@@ -45,7 +45,7 @@ class _Range(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
 
 
-def book(desk: Desk, values: dict[str, Any]) -> Parts:
+def book(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """The book as of an instant. Raises Conflict where it is not valid then, unless that is allowed."""
     symbol, at = values["symbol"], values["at"]
     instant = time.time_ns() if at is None else at
@@ -91,7 +91,7 @@ def _conflict(found: Book, instant: int) -> Conflict:
     )
 
 
-def book_rows(desk: Desk, values: dict[str, Any]) -> Parts:
+def book_rows(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """The book over time: at each change, or at each multiple of an interval."""
     wanted = msgspec.convert(values, _Range)
 
@@ -102,7 +102,7 @@ def book_rows(desk: Desk, values: dict[str, Any]) -> Parts:
     return _over_time(desk, wanted, "books", BOOKS, "ts", part, longest)
 
 
-def best_rows(desk: Desk, values: dict[str, Any]) -> Parts:
+def best_rows(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """The best bid and offer of the book after each change."""
     wanted = msgspec.convert(values, _Range)
 
@@ -113,7 +113,7 @@ def best_rows(desk: Desk, values: dict[str, Any]) -> Parts:
 
 
 def _over_time(
-    desk: Desk,
+    desk: Desk[Archive],
     wanted: _Range,
     kind: str,
     schema: pa.Schema,
@@ -145,7 +145,7 @@ def _life(archive: Archive, symbol: str, feed: str | None) -> tuple[int, int]:
 
 
 def _parts(
-    desk: Desk, low: int, high: int, part: Callable[[Archive, int, int], pa.Table], longest: int
+    desk: Desk[Archive], low: int, high: int, part: Callable[[Archive, int, int], pa.Table], longest: int
 ) -> Iterator[pa.Table]:
     """A range of time in parts of about so many rows that one is ready soon and none is large; ``longest`` in ns."""
     length = min(_FIRST_NS, longest)

@@ -29,12 +29,12 @@ class _Counted(msgspec.Struct, frozen=True, kw_only=True):
     end: int | None
 
 
-def symbols(desk: Desk, values: dict[str, Any]) -> Parts:
+def symbols(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """Every symbol."""
     return json_answer(SymbolsAnswer(desk.call(lambda archive: archive.symbols())))
 
 
-def tables(desk: Desk, values: dict[str, Any]) -> Parts:
+def tables(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """Every table with its columns."""
     return json_answer([TableAnswer(name, _columns(schema)) for name, schema in TABLES.items()])
 
@@ -46,7 +46,7 @@ def _columns(schema: pa.Schema) -> list[Column]:
     ]
 
 
-def coverage(desk: Desk, values: dict[str, Any]) -> Parts:
+def coverage(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """The life of each of a symbol's streams."""
     symbol = values["symbol"]
     found = desk.call(lambda archive: archive.coverage(symbol))
@@ -60,7 +60,7 @@ def coverage(desk: Desk, values: dict[str, Any]) -> Parts:
     )
 
 
-def count(desk: Desk, values: dict[str, Any]) -> Parts:
+def count(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """Rows of a table received in a range of time, and about how many bytes they are."""
     wanted = msgspec.convert(values, _Counted)
     if wanted.symbol is not None:

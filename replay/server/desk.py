@@ -5,29 +5,31 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from bookreel.replay.archive import Archive
+from bookreel.replay.archives import Archives
 from bookreel.replay.errors import NoSuchSymbol
 
 __all__ = ["Desk", "known_symbol"]
 
 _T = TypeVar("_T")
+_A = TypeVar("_A", Archive, Archives)
 
 
-class Desk:
-    """An archive for several threads: one at a time looks at it, for a piece of its answer."""
+class Desk(Generic[_A]):
+    """An archive, or several as one, for several threads: one at a time looks at it, for a piece of its answer."""
 
-    def __init__(self, archive: Archive) -> None:
-        self.archive = archive
+    def __init__(self, archive: _A) -> None:
+        self.archive: _A = archive
         self._lock = threading.Lock()
 
-    def call(self, question: Callable[[Archive], _T]) -> _T:
+    def call(self, question: Callable[[_A], _T]) -> _T:
         """One short answer."""
         with self._lock:
             return question(self.archive)
 
-    def steps(self, make: Callable[[Archive], Iterator[_T]]) -> Iterator[_T]:
+    def steps(self, make: Callable[[_A], Iterator[_T]]) -> Iterator[_T]:
         """An answer in pieces; between two of them others have their turn."""
         pieces = self.call(make)
         while True:

@@ -11,7 +11,7 @@ from bookreel.replay.server.desk import Desk
 
 __all__ = ["JOBS", "READING", "Job"]
 
-Job: TypeAlias = Callable[[Desk, dict[str, Any]], Parts]
+Job: TypeAlias = Callable[[Desk[Any], dict[str, Any]], Parts]
 """Gives an answer to its arguments."""
 
 READING: Final[dict[str, Job]] = {

@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from bookreel.replay.archives import Archives
 from bookreel.replay.server.delivery import Delivery, Parts, Piece, deliver
 from bookreel.replay.server.desk import Desk
 from bookreel.storage.errors import QueryError
@@ -44,7 +45,7 @@ class _Statement(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
 
 
-def run(desk: Desk, values: dict[str, Any]) -> Parts:
+def run(desk: Desk[Archives], values: dict[str, Any]) -> Parts:
     """The rows of a statement. Raises QueryError."""
     wanted = msgspec.convert(values, _Statement)
     if hidden := _HIDDEN.intersection(_WORDS.findall(wanted.q.lower())):

@@ -67,7 +67,7 @@ class _Bars(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
 
 
-def table_rows(desk: Desk, values: dict[str, Any]) -> Parts:
+def table_rows(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """Rows of a table."""
     wanted = msgspec.convert(values, _Rows)
     pieces = desk.steps(lambda archive: _batches(archive, wanted))
@@ -127,7 +127,7 @@ def _timed_cursor(times: pa.ChunkedArray[Any], offset: int, count: int) -> str:
     return f"{last}{_MARK}{len(alike)}"
 
 
-def bar_rows(desk: Desk, values: dict[str, Any]) -> Parts:
+def bar_rows(desk: Desk[Archive], values: dict[str, Any]) -> Parts:
     """Each bar as it was last pushed, by the time at which it opens."""
     wanted = msgspec.convert(values, _Bars)
     desk.call(lambda archive: known_symbol(archive, wanted.symbol))
@@ -152,7 +152,7 @@ def timed_cursor(cursor: str) -> tuple[int, int]:
     return int(begun), count
 
 
-def _days(desk: Desk, choice: dict[str, Any], low: int, high: int) -> Iterator[pa.Table]:
+def _days(desk: Desk[Archive], choice: dict[str, Any], low: int, high: int) -> Iterator[pa.Table]:
     """A day at a time, so that memory stays flat."""
     for start in range(low, high, DAY_NS):
         span = choice | {"start": start, "end": min(start + DAY_NS, high)}

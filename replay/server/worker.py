@@ -1,81 +1,74 @@
 """A process that reads for the server: an answer a thread, at a lower priority than whatever records.
 
-The server runs :func:`main` in it, and hands it a socket for each question over the control socket. It ends when that
-is closed.
+It is forked with the journal's tails decoded (:mod:`bookreel.replay.server.stem`). The server hands it a socket for
+each question over the control socket; it ends when that is closed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import signal
 import socket
+import struct
 import threading
 import traceback
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-import pyarrow as pa
 
 from bookreel.replay.archive import Archive
+from bookreel.replay.archives import Archives
 from bookreel.replay.server.desk import Desk
 from bookreel.replay.server.errors import Internal, translate
 from bookreel.replay.server.jobs import JOBS
 from bookreel.replay.server.wire import Failure, Frame, Head, Question, receive, send
 from bookreel.storage.shared_tail import SharedTail
+from bookreel.storage.tail import Tail
 
-__all__ = ["READY", "Orders", "main"]
+__all__ = ["BORN", "Orders", "serve"]
 
-READY: Final = b"+"
-"""What a process says when it can be asked."""
+BORN: Final = struct.Struct(">I")
+"""What a process says when it can be asked: its number."""
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """How such a process is set up. ``niceness`` is added to the server's. ``bytes_max``: of memory, above what it
-    has when it is ready; None does not bound. ``jobs``: those that it does.
+    """What such a process is there for. ``jobs``: those that it does, over the first archive, or ``several`` as one.
+    ``bytes_max``: of memory, above what it has when it is ready; None does not bound.
     """
 
-    archive: str
-    verify: bool
-    niceness: int
-    bytes_max: int | None
     jobs: tuple[str, ...]
+    verify: bool
+    several: bool = False
+    bytes_max: int | None = None
 
 
-def main(arguments: list[str]) -> None:
-    """Answer until the control socket is closed. ``arguments``: its descriptor, and the orders as JSON."""
-    # The server ends this process: Ctrl-C on a terminal reaches all of them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = msgspec.json.decode(arguments[1], type=Orders)
-    os.nice(orders.niceness)
-    pa.set_cpu_count(1)
-    os.chdir(orders.archive)  # what is wrong with a file is told by its name in the archive
-    control = socket.socket(fileno=int(arguments[0]))
-    with (
-        SharedTail(Path()) as tail,
-        Archive(tail, verify_on_read=orders.verify, memory_bytes=orders.bytes_max) as archive,
-    ):
-        desk = Desk(archive)
-        archive.sql(
-            "FROM gaps LIMIT 0"
-        ).fetchall()  # the first question finds the journal's tail and SQL there
-        gc.freeze()
+def serve(control: socket.socket, tails: list[Tail], orders: Orders) -> None:
+    """Answer until the control socket is closed."""
+    with contextlib.ExitStack() as open_:
+        shared = [open_.enter_context(SharedTail(tail)) for tail in (tails if orders.several else tails[:1])]
+        asked: Archive | Archives
+        if orders.several:
+            asked = Archives(shared, verify_on_read=orders.verify, memory_bytes=orders.bytes_max)
+        else:
+            asked = Archive(shared[0], verify_on_read=orders.verify, memory_bytes=orders.bytes_max)
+        open_.enter_context(asked)
+        with contextlib.suppress(Exception):  # the first question finds SQL there, or is told why it is not
+            asked.sql("FROM gaps LIMIT 0").fetchall()
         if orders.bytes_max is not None:
             _confine(orders.bytes_max)
-        control.sendall(READY)
+        control.sendall(BORN.pack(os.getpid()))
+        desk: Desk[Any] = Desk(asked)
         while True:
             word, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if not word:
-                break
+                os._exit(0)  # answers that are still under way have nobody to read them
             for descriptor in descriptors:
                 connection = socket.socket(fileno=descriptor)
                 threading.Thread(target=_answer, args=(desk, connection, orders.jobs), daemon=True).start()
-    os._exit(0)  # answers that are still under way have nobody to read them
 
 
-def _answer(desk: Desk, connection: socket.socket, jobs: tuple[str, ...]) -> None:
+def _answer(desk: Desk[Any], connection: socket.socket, jobs: tuple[str, ...]) -> None:
     with connection, contextlib.suppress(OSError, EOFError):
         _, payload = receive(connection)
         question = msgspec.msgpack.decode(payload, type=Question)

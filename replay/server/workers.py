@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,17 +18,11 @@ from typing import Any, Final, Self
 import msgspec
 
 from bookreel.replay.server.errors import Busy, OverLimit, ServeError, Unavailable
+from bookreel.replay.server.forking import Child, Stem
 from bookreel.replay.server.wire import FRAME, Failure, Frame, Head, Question, read_frame
-from bookreel.replay.server.worker import Orders
 
 __all__ = ["Work", "Workers"]
 
-_READY_S: Final = 120.0
-"""For a process to be there: it has the journal's tail to decode."""
-
-_PROGRAM: Final = "import sys; from bookreel.replay.server.worker import main; main(sys.argv[1:])"
-
-_END_S: Final = 2.0
 _BUFFER_BYTES: Final = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -49,31 +41,38 @@ class Relayed(ServeError):
 class _Worker:
     """One process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
-        self.process = process
-        self.control = control
+    def __init__(self, stem: Stem, child: Child) -> None:
+        self.control = child.control
         self.busy = 0
-        self._killed = False
+        self.alive = True
+        self._stem = stem
+        self._pid = child.pid
+        # It says nothing more, so whatever there is to read is its end.
+        asyncio.get_running_loop().add_reader(self.control, self._ended)
 
-    @property
-    def alive(self) -> bool:
-        return self.process.returncode is None and not self._killed
+    def _ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.control)
+        self.alive = False
 
     def kill(self) -> None:
-        self._killed = True  # it may take a moment until the system says so
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        self._stem.kill(self._pid)
+        self.alive = False  # it may take a moment until the system says so
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.control)
+        self.control.close()
 
 
 class Workers:
-    """An asynchronous context manager: ``count`` processes from entering to leaving.
+    """An asynchronous context manager: ``count`` processes after the orders of that number from entering to leaving.
 
     ``exclusive``: each answers one question at a time, and dies with a question that is given up.
     """
 
-    def __init__(self, count: int, orders: Orders, *, exclusive: bool = False) -> None:
-        self._count = count
+    def __init__(self, stem: Stem, orders: int, count: int, *, exclusive: bool = False) -> None:
+        self._stem = stem
         self._orders = orders
+        self._count = count
         self._exclusive = exclusive
         self._workers: list[_Worker] = []
         self._starting = asyncio.Lock()
@@ -82,14 +81,14 @@ class Workers:
         try:
             await self._fill()
         except BaseException:
-            await self._close()
+            self._close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
+        self._close()
 
     @contextlib.asynccontextmanager
     async def ask(
@@ -136,49 +135,16 @@ class Workers:
         async with self._starting:
             for worker in [worker for worker in self._workers if not worker.alive]:
                 if not self._exclusive:
-                    _log.error("a process that reads ended with code %s", worker.process.returncode)
-                worker.control.close()
+                    _log.error("a process that reads has ended")
+                worker.close()
                 self._workers.remove(worker)
-            missing = range(self._count - len(self._workers))
-            self._workers += await asyncio.gather(*(self._start() for _ in missing))
+            while len(self._workers) < self._count:
+                self._workers.append(_Worker(self._stem, await self._stem.fork(self._orders)))
 
-    async def _start(self) -> _Worker:
-        near, far = socket.socketpair()
-        with far:
-            # -P: no module is taken from the folder the server happens to be started in.
-            words = [sys.executable, "-P", "-c", _PROGRAM, str(far.fileno())]
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                msgspec.json.encode(self._orders).decode(),
-                pass_fds=[far.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                env=_environment(),
-            )
-        near.setblocking(False)
-        worker = _Worker(process, near)
-        try:
-            async with asyncio.timeout(_READY_S):
-                said = await asyncio.get_running_loop().sock_recv(near, 1)
-        except TimeoutError:
-            said = b""
-        if not said:
-            worker.kill()
-            near.close()
-            await process.wait()
-            raise Unavailable("a process that reads could not be started; the server's log says why")
-        return worker
-
-    async def _close(self) -> None:
+    def _close(self) -> None:
+        """They end where nobody can ask them any more."""
         for worker in self._workers:
-            worker.control.close()
-        for worker in self._workers:
-            try:
-                async with asyncio.timeout(_END_S):
-                    await worker.process.wait()
-            except TimeoutError:
-                worker.kill()
-                await worker.process.wait()
+            worker.close()
         self._workers.clear()
 
 
@@ -234,9 +200,3 @@ class Work:
                 _log.error("a process that reads failed:\n%s", failure.trace)
             raise Relayed(failure)
         return kind, payload
-
-
-def _environment() -> dict[str, str]:
-    """What such a process sees of the server's environment: nothing that is a secret."""
-    kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-    return {name: os.environ[name] for name in kept if name in os.environ}
