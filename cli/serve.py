@@ -71,12 +71,12 @@ def command(
     """
     import asyncio
     import logging
+    import os
 
-    from bookreel.replay.archives import by_venue
     from bookreel.replay.server import Limits, Settings
     from bookreel.replay.server.auth import read_token
+    from bookreel.replay.server.folder import folder_of
 
-    by_venue(archive)
     if len(archive) > 1 and not enable_sql:
         raise click.UsageError(
             "several archives are asked together by SQL only: give --enable-sql, or serve each by itself"
@@ -95,17 +95,19 @@ def command(
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if access_log:
         logging.getLogger("bookreel.access").setLevel(logging.INFO)
-    asyncio.run(_serve(archive, settings, access_log))
+    with folder_of(archive) as (folder, names):
+        os.chdir(folder)
+        asyncio.run(_serve(names, settings, access_log))
 
 
-async def _serve(archives: tuple[Path, ...], settings: Settings, access_log: bool) -> None:
+async def _serve(archives: tuple[str, ...], settings: Settings, access_log: bool) -> None:
     import os
 
     from bookreel.replay.server import Server, make_app
 
     os.nice(settings.niceness)
     stop = stop_event()
-    app = make_app(archives[0], settings, beside=archives[1:])
+    app = make_app(Path(), settings, archives=archives)
     async with Server([(app, settings.port)], settings, access_log=access_log) as server:
         click.echo(f"listening: {server.url}")
         await stop.wait()

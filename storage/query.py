@@ -30,6 +30,7 @@ from bookreel.storage.contents import (
 )
 from bookreel.storage.digests import Digests
 from bookreel.storage.errors import CorruptFile, FileGone, QueryError, StorageError
+from bookreel.storage.scan import Scanner
 from bookreel.storage.schema import ADDED, TABLES, TIME
 from bookreel.storage.tail import Tail
 
@@ -67,6 +68,9 @@ _UNTURNED: Final = _definitions(re.sub(r"--\[turns.*?--\]", "", _MACROS, flags=r
 _TURNED: Final = {name for name, statement in DEFINITIONS.items() if statement != _UNTURNED[name]}
 
 _OF_STREAMS: Final = {"_streams": stream_rows, "_turns": turn_rows, "_doubts": doubt_rows}
+
+_READ_HERE: Final = frozenset({"sessions"})
+"""Tables whose files DuckDB may not open: older ones have paths of the machine in them, which reading takes out."""
 
 _OWN: Final[dict[str, pa.Schema]] = {
     "_streams": STREAMS,
@@ -140,7 +144,12 @@ class Database:
             self._con.unregister("_empty")
         for statement in _UNTURNED.values():
             self._con.execute(statement)
-        folders = ", ".join(_quoted(f"{self._named(archive / 'parquet')}/") for archive in archives)
+        folders = ", ".join(
+            _quoted(f"{self._named(archive / 'parquet' / table)}/")
+            for archive in archives
+            for table in TABLES
+            if table not in _READ_HERE
+        )
         bounds = (
             ()
             if memory_bytes is None
@@ -219,6 +228,12 @@ class Database:
         columns = ", ".join(f't."{name}"' for name in schema.names)
         parts = []
         for number, each in enumerate(contents):
+            tail = f"_tail_{table}_{number}"
+            if table in _READ_HERE:
+                pieces = [*Scanner(self._digests).scan(each, table, schema.names)]
+                con.register(tail, pa.concat_tables([schema.empty_table(), *pieces]))
+                parts.append(f"SELECT {columns} FROM {tail} t")  # noqa: S608 - names of the schema
+                continue
             for entry in each.files.get(table, ()):
                 self._digests.check(each.root, entry)
             for added, paths in _by_columns(each, table).items():
@@ -227,7 +242,6 @@ class Database:
                 missing = set(ADDED.get(table, ())).difference(added)
                 names = (f'NULL AS "{name}"' if name in missing else f't."{name}"' for name in schema.names)
                 parts.append(f"SELECT {', '.join(names)} FROM {source} t")  # noqa: S608 - names of the schema
-            tail = f"_tail_{table}_{number}"
             con.register(tail, each.tail.get(table, schema.empty_table()))
             parts.append(f"SELECT {columns} FROM {tail} t")  # noqa: S608 - names of the schema
         try:

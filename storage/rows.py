@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from bookreel.book.model import Bbo, Delta, Event, Gap, Instrument, Kline, Snapshot, Ticker, Trade
 from bookreel.storage.columns import BookRows, LevelRows, Rows
+from bookreel.storage.local_paths import hide
 from bookreel.storage.record import Direction, Record
 from bookreel.storage.schema import TABLES
 from bookreel.venues.message import Row, Topic
@@ -159,7 +160,8 @@ class RowWriter:
     def session(self, record: Record, name: str, detail: bytes) -> None:
         """An event of the recorder."""
         if self._want["sessions"]:
-            self._rows["sessions"].append((None, record.ts_recv, "", record.pos, record.conn, name, detail))
+            shown = hide(detail)
+            self._rows["sessions"].append((None, record.ts_recv, "", record.pos, record.conn, name, shown))
 
     def instrument(self, item: Instrument, pos: int, ts_recv: int) -> None:
         """Reference data of a symbol."""

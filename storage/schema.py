@@ -13,6 +13,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from bookreel.storage.local_paths import without_paths
+
 __all__ = ["ADDED", "COUNTS", "LEVELS", "SORT_KEYS", "TABLES", "TIME", "added_in", "completed"]
 
 TIME: Final = pa.timestamp("ns")
@@ -204,7 +206,11 @@ def added_in(table: str, rows: pa.RecordBatch) -> tuple[str, ...]:
 
 
 def completed(table: str, rows: pa.Table, wanted: Container[str]) -> pa.Table:
-    """The rows with nulls in those of the wanted columns that their file is without."""
+    """The rows of a sealed file as they are read now: with nulls in those of the wanted columns that their file is
+    without, and without paths of the machine that recorded them.
+    """
+    if table == "sessions" and "detail" in wanted:
+        rows = without_paths(rows)
     for name in ADDED.get(table, ()):
         if name in wanted and name not in rows.schema.names:
             field = TABLES[table].field(name)

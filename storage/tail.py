@@ -25,7 +25,7 @@ from bookreel.storage.checkpoint import BadState
 from bookreel.storage.contents import Contents, Stream, gap_rows, sealed_streams
 from bookreel.storage.continuity import Stretch, hole_before, of_entry, reach
 from bookreel.storage.disk import OsDisk
-from bookreel.storage.errors import FileGone, Unsettled
+from bookreel.storage.errors import FileGone, NotAnArchive, Unsettled
 from bookreel.storage.journal import is_recording
 from bookreel.storage.layout import read_meta
 from bookreel.storage.manifest import Manifest, SegmentEntry
@@ -76,7 +76,8 @@ class Tail:
 
     def __init__(self, archive: Path, tables: Collection[str] = (), *, bytes_max: int | None = None) -> None:
         self.root = archive
-        self.venue: Venue = venues.get(read_meta(archive, OsDisk()).venue)
+        self._meta = read_meta(archive, OsDisk())
+        self.venue: Venue = venues.get(self._meta.venue)
         self._tables = frozenset(tables) | {"gaps"}
         self._asked: dict[str, None] = {}
         """Tables by how long ago they were asked for, the longest first."""
@@ -104,7 +105,7 @@ class Tail:
     def look(self, tables: Collection[str] = ()) -> Contents:
         """What the archive holds now. The rows of the tail are those of ``tables`` and ``gaps``.
 
-        Raises :class:`Unsettled` where the archive changed during each try.
+        Raises :class:`Unsettled` where the archive changed during each try, NotAnArchive where it is gone.
         """
         self._wanted = frozenset(tables)
         for table in tables:
@@ -123,6 +124,9 @@ class Tail:
         """An answer of what there is now."""
         gone: Path | None = None
         for _ in range(_TRIES):
+            # Where the archive is gone, there would seem to be one with nothing in it.
+            if read_meta(self.root, OsDisk()).id != self._meta.id:
+                raise NotAnArchive(self.root, "another archive is there now; open that one anew")
             segments = list_segments(self.root)
             known = read_pack(self.root) if self._manifest is None else self._manifest
             manifest = self._manifest = Manifest.load(self.root, known=known)

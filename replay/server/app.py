@@ -26,7 +26,7 @@ from bookreel.replay.server.errors import (
     problem,
     translate,
 )
-from bookreel.replay.server.forking import Stem, folder_of
+from bookreel.replay.server.forking import Stem
 from bookreel.replay.server.jobs import READING
 from bookreel.replay.server.keys import ARCHIVE, SETTINGS, SQL_WORKERS, STOPPING, STREAMS, WORKERS
 from bookreel.replay.server.limits import Slots
@@ -62,10 +62,11 @@ _log = logging.getLogger(__name__)
 
 
 def make_app(
-    archive: Path, settings: Settings, routes: Sequence[Route] = ROUTES, *, beside: Sequence[Path] = ()
+    folder: Path, settings: Settings, routes: Sequence[Route] = ROUTES, *, archives: Sequence[str] = ("",)
 ) -> web.Application:
-    """An application that answers ``routes`` from an archive, and where it is enabled ``/v1/sql`` from it and those
-    of other venues ``beside`` it; nothing is opened before it starts.
+    """An application that answers ``routes`` from the first of the archives, and where it is enabled ``/v1/sql`` from
+    all of them; nothing is opened before it starts. ``archives``: their names in the folder, which is one itself
+    unless they are given: answers call files as they are called from there.
     """
     routes = [*routes, *(sql.ROUTES if settings.sql else ())]
     routes.append(openapi_route(routes, token=settings.token is not None))
@@ -79,8 +80,8 @@ def make_app(
     app[SETTINGS] = settings
     app[STREAMS] = Slots(settings.limits.streams, "streams")
     app[STOPPING] = asyncio.Event()
-    app.cleanup_ctx.append(partial(_with_archive, archive))
-    app.cleanup_ctx.append(partial(_with_workers, (archive, *beside)))
+    app.cleanup_ctx.append(partial(_with_archive, folder / archives[0]))
+    app.cleanup_ctx.append(partial(_with_workers, folder, tuple(archives)))
     app.on_shutdown.append(_stop)
     app.on_response_prepare.append(_add_headers)
     for route in routes:
@@ -95,22 +96,23 @@ async def _with_archive(archive: Path, app: web.Application) -> AsyncIterator[No
         yield
 
 
-async def _with_workers(archives: Sequence[Path], app: web.Application) -> AsyncIterator[None]:
+async def _with_workers(folder: Path, archives: tuple[str, ...], app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
     reading = Orders(jobs=tuple(READING), verify=settings.verify)
     sql_only = Orders(jobs=("sql",), verify=settings.verify, several=True, bytes_max=settings.sql_bytes)
-    with folder_of(archives) as (folder, names):
-        setup = Setup(folder=folder, archives=names, niceness=settings.niceness, orders=(reading, sql_only))
-        async with AsyncExitStack() as running:
-            # Its tail is decoded beside theirs: nobody waits for it once the server says where it is.
-            ready = asyncio.ensure_future(asyncio.to_thread(app[ARCHIVE].advance))
-            enter = running.enter_async_context
-            stem = await enter(Stem(setup))
-            app[WORKERS] = await enter(Workers(stem, 0, settings.workers))
-            if settings.sql:
-                app[SQL_WORKERS] = await enter(Workers(stem, 1, settings.sql_processes, exclusive=True))
-            await ready
-            yield
+    setup = Setup(
+        folder=str(folder), archives=archives, niceness=settings.niceness, orders=(reading, sql_only)
+    )
+    async with AsyncExitStack() as running:
+        enter = running.enter_async_context
+        # Its tail is decoded beside theirs: nobody waits for it once the server says where it is.
+        ready = asyncio.ensure_future(asyncio.to_thread(app[ARCHIVE].advance))
+        stem = await enter(Stem(setup))
+        app[WORKERS] = await enter(Workers(stem, 0, settings.workers))
+        if settings.sql:
+            app[SQL_WORKERS] = await enter(Workers(stem, 1, settings.sql_processes, exclusive=True))
+        await ready
+        yield
 
 
 async def _stop(app: web.Application) -> None:

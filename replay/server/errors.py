@@ -205,6 +205,10 @@ def _no_table(error: Any) -> ServeError:
     return NotFound(str(error), parameter="table", allowed=error.known)
 
 
+def _no_file(error: Any) -> ServeError:
+    return Unreadable(f"a file of the archive cannot be read: {error.strerror or type(error).__name__}")
+
+
 _TRANSLATIONS: Final[dict[type[Exception], Callable[[Exception], ServeError]]] = {
     NoSuchSymbol: _no_symbol,
     NoSuchFeed: _no_feed,
@@ -216,6 +220,7 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Exception], ServeError]]] =
     QueryError: _bad("q", "SELECT count(*) FROM trades"),
     Unsettled: lambda error: Unavailable(str(error)),
     StorageError: lambda error: Unreadable(str(error)),
+    OSError: _no_file,
 }
 """What errors of reading mean to a client; the first that fits counts."""
 

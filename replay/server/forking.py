@@ -8,20 +8,16 @@ import logging
 import os
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 import msgspec
 
-from bookreel.replay.archives import by_venue
-from bookreel.replay.server.errors import BadListen, Unavailable
+from bookreel.replay.server.errors import Unavailable
 from bookreel.replay.server.stem import FORK, KILL, WORD, Setup
 from bookreel.replay.server.worker import BORN
 
-__all__ = ["Child", "Stem", "folder_of"]
+__all__ = ["Child", "Stem"]
 
 _READY_S: Final = 600.0
 """For the first of them to be there: it has the journal's tails to decode, maybe on a machine that is busy."""
@@ -121,29 +117,6 @@ class Stem:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-
-
-@contextlib.contextmanager
-def folder_of(archives: Sequence[Path]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Where the processes that read stay, and the archives' names in there, so that no answer says where they are.
-
-    Raises SameVenue, NotAnArchive, UnknownFormat, and BadListen where there is no room for it.
-    """
-    if len(archives) == 1:
-        yield str(archives[0].absolute()), ("",)
-        return
-    named = by_venue(archives)
-    with contextlib.ExitStack() as made:
-        try:
-            folder = made.enter_context(tempfile.TemporaryDirectory(prefix="bookreel-serve-"))
-            for venue, path in named.items():
-                Path(folder, venue).symlink_to(path.absolute())
-        except OSError as error:
-            raise BadListen(
-                f"no temporary folder could be made for names of the archives: {error.strerror}; make room in "
-                f"{tempfile.gettempdir()}, or set TMPDIR to another folder"
-            ) from error
-        yield folder, tuple(named)
 
 
 async def _said(control: socket.socket, size: int, seconds: float) -> bytes:

@@ -81,7 +81,7 @@ def _answer(desk: Desk[Any], connection: socket.socket, jobs: tuple[str, ...]) -
                     elif len(part):
                         send(connection, Frame.CHUNK, part)
             send(connection, Frame.END)
-        except (OSError, EOFError):
+        except ConnectionError:
             raise
         except Exception as error:
             known = translate(error)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from bookreel.replay.server import ROUTES, Route, Server, Settings, make_app
+from bookreel.replay.server.folder import folder_of
 
 __all__ = ["Reply", "Site", "serving"]
 
@@ -58,9 +59,13 @@ class Site:
 
 @contextmanager
 def serving(
-    archive: Path, settings: Settings | None = None, routes: Sequence[Route] = ROUTES
+    archive: Path,
+    settings: Settings | None = None,
+    routes: Sequence[Route] = ROUTES,
+    *,
+    beside: Sequence[Path] = (),
 ) -> Iterator[Site]:
-    """A server that answers while the context is open."""
+    """A server that answers while the context is open. ``beside``: further archives, for SQL."""
     chosen = settings or Settings(workers=1)
     ready = threading.Event()
     state: dict[str, Any] = {}
@@ -68,10 +73,12 @@ def serving(
     async def run() -> None:
         state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
         try:
-            async with Server([(make_app(archive, chosen, routes), 0)], chosen) as server:
-                state["port"] = server.ports[0]
-                ready.set()
-                await state["stop"].wait()
+            with folder_of([archive, *beside]) as (folder, names):
+                app = make_app(folder, chosen, routes, archives=names)
+                async with Server([(app, 0)], chosen) as server:
+                    state["port"] = server.ports[0]
+                    ready.set()
+                    await state["stop"].wait()
         except BaseException as error:
             state["error"] = error
             raise
