@@ -17,7 +17,7 @@ from bookreel.replay.server.errors import Unavailable
 from bookreel.replay.server.stem import FORK, KILL, WORD, Setup
 from bookreel.replay.server.worker import BORN
 
-__all__ = ["Child", "Stem"]
+__all__ = ["Child", "Stem", "is_open"]
 
 _READY_S: Final = 600.0
 """For the first of them to be there: it has the journal's tails to decode, maybe on a machine that is busy."""
@@ -57,7 +57,7 @@ class Stem:
     async def fork(self, orders: int) -> Child:
         """A process after the orders of that number. Raises Unavailable."""
         async with self._turn:
-            if self._process is None or self._process.returncode is not None:
+            if self._control is None or not is_open(self._control):
                 await self._start()
             near, far = socket.socketpair()
             near.setblocking(False)
@@ -80,9 +80,9 @@ class Stem:
                 self._control.send(WORD.pack(KILL, pid))
 
     async def _start(self) -> None:
-        if self._process is not None:
-            _log.error("the process that others are forked of ended with code %s", self._process.returncode)
+        if (ended := self._process) is not None:
             await self._close()
+            _log.error("the process that others are forked of ended with code %s", ended.returncode)
         near, far = socket.socketpair()
         near.setblocking(False)
         self._control = near
@@ -117,6 +117,16 @@ class Stem:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def is_open(control: socket.socket) -> bool:
+    """Whether the other side is there, of which nothing more is to be read."""
+    try:
+        return bool(control.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 async def _said(control: socket.socket, size: int, seconds: float) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from bookreel.replay.server.errors import Busy, OverLimit, ServeError, Unavailable
-from bookreel.replay.server.forking import Child, Stem
+from bookreel.replay.server.forking import Child, Stem, is_open
 from bookreel.replay.server.wire import FRAME, Failure, Frame, Head, Question, read_frame
 
 __all__ = ["Work", "Workers"]
@@ -44,22 +44,19 @@ class _Worker:
     def __init__(self, stem: Stem, child: Child) -> None:
         self.control = child.control
         self.busy = 0
-        self.alive = True
         self._stem = stem
         self._pid = child.pid
-        # It says nothing more, so whatever there is to read is its end.
-        asyncio.get_running_loop().add_reader(self.control, self._ended)
+        self._killed = False
 
-    def _ended(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.control)
-        self.alive = False
+    @property
+    def alive(self) -> bool:
+        return not self._killed and is_open(self.control)
 
     def kill(self) -> None:
+        self._killed = True  # it may take a moment until the system says so
         self._stem.kill(self._pid)
-        self.alive = False  # it may take a moment until the system says so
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.control)
         self.control.close()
 
 
