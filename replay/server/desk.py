@@ -14,7 +14,7 @@ from bookreel.replay.errors import NoSuchSymbol
 __all__ = ["Desk", "known_symbol"]
 
 _T = TypeVar("_T")
-_A = TypeVar("_A", Archive, Archives)
+_A = TypeVar("_A", bound=Archive | Archives)
 
 
 class Desk(Generic[_A]):
