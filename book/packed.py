@@ -39,7 +39,8 @@ PackedBook: type[Book] = L2Book
 DELTAS: tuple[type[Delta], ...] = (Delta,)
 """The classes a delta may be of."""
 
-if _packed is not None:
+# One that was built of an older source is none.
+if _packed is not None and hasattr(_packed, "read_image"):
 
     class _PackedBook(_packed.Sides, Book):
         __slots__ = ()
