@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,8 +14,23 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from bookreel.exchange import Exchange, ExchangeConfig
+from bookreel.replay import Archive
+
 SYMBOLS = "btcusdt,ethusdt,aidogeusdt"
 FEEDS = "mbp.150,depth.step0,bbo,trade,kline.1min,detail"
+
+ENOUGH = """
+SELECT least(
+    (SELECT count(DISTINCT symbol) FROM gaps WHERE cause = 'seq_gap' AND "end" IS NOT NULL),
+    (SELECT count(DISTINCT symbol) FROM book_snapshots WHERE feed LIKE 'depth%'),
+    (SELECT count(DISTINCT symbol) FROM bbo),
+    (SELECT count(DISTINCT symbol) FROM trades),
+    (SELECT count(DISTINCT symbol) FROM klines),
+    (SELECT count(DISTINCT symbol) FROM tickers)
+) - (SELECT count(*) FROM gaps WHERE "end" IS NULL)
+"""
+"""How many symbols have rows of every kind, and a gap that is over."""
 
 Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -36,7 +52,7 @@ class Process:
         assert self.popen.stdout is not None
         return self.popen.stdout.readline()
 
-    def wait_for(self, found: Callable[[], Any], seconds: float = 30) -> Any:
+    def wait_for(self, found: Callable[[], Any], seconds: float = 60) -> Any:
         """What ``found`` gives as soon as that is true; the process has to live until then."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -49,7 +65,7 @@ class Process:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code after the signal."""
         self.popen.send_signal(number)
-        self.popen.communicate(timeout=30)
+        self.popen.communicate(timeout=60)
         return self.popen.returncode
 
 
@@ -105,11 +121,36 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory, urls: list[str], run: Run) -> Path:
-    """Some seconds of that exchange, with gaps. Tests read it; one that writes takes a copy."""
-    path = tmp_path_factory.mktemp("recorded") / "archive"
-    done = run("record", "--symbols", SYMBOLS, "--feeds", FEEDS, "--archive", path, "--for", "5s", *urls)
-    assert done.returncode == 0, done.stderr
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything of three symbols, each with a gap, and all gaps over, however long that takes. Tests read it; one
+    that writes takes a copy.
+    """
+    folder = tmp_path_factory.mktemp("recorded")
+    path, config = folder / "archive", folder / "r.toml"
+    symbols = SYMBOLS.split(",")
+    # A machine that is busy is no silent venue.
+    config.write_text("silence_floor_ms = 60000\n")
+
+    def enough() -> bool:
+        if not (path / "archive.json").exists():
+            return False
+        with Archive(path) as growing:
+            return growing.sql(ENOUGH).fetchall() == [(len(symbols),)]
+
+    async def main() -> None:
+        async with Exchange(ExchangeConfig(symbols=tuple(symbols), rate=60.0)) as exchange:
+            urls = ["--ws-url", exchange.ws_url, "--feed-url", exchange.feed_url, "--rest-url", exchange.rest_url]
+            chosen = ["--symbols", SYMBOLS, "--feeds", FEEDS, "--archive", path]
+            recorder = Process(folder / "log", "record", config, *chosen, *urls)
+            for symbol in symbols:
+                exchange.inflict("lost_delta", f"market.{symbol}.mbp.150")
+            try:
+                await asyncio.to_thread(recorder.wait_for, enough)
+                assert await asyncio.to_thread(recorder.end) == 0, recorder.log.read_text()
+            finally:
+                recorder.popen.kill()
+
+    asyncio.run(main())
     return path
 
 

@@ -9,7 +9,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
+from bookreel import venues
 from bookreel.exchange import Exchange, ExchangeConfig, Recording
+from bookreel.exchange.playback import Playback
 from bookreel.ingest.capture import Capture
 from bookreel.ingest.clock import SystemClock
 from bookreel.ingest.collector import Collector
@@ -66,14 +70,26 @@ def play(archive: Path, **more: Any) -> Exchange:
 
 
 def again(source: Path, to: Path, symbols: tuple[str, ...], feeds: tuple[str, ...], **more: Any) -> Exchange:
-    """Record the replay of an archive to its end."""
+    """Record the replay of an archive to its end, each topic from its beginning: time stands until all are subscribed,
+    and without a pace who is away or has something to ask is waited for, however slow the machine is.
+    """
+    topic = venues.get("huobi").topic
+    wanted = {topic(symbol, feed).text for symbol in symbols for feed in feeds}
+
+    class Complete(Playback):
+        def _begin(self, now_ns: int) -> bool:
+            return self._open.keys() >= wanted & self._feeds.keys() and super()._begin(now_ns)
 
     async def main() -> Exchange:
-        async with play(source, wait_s=0.6, **more) as exchange:
+        async with play(source, wait_s=0.0, **more) as exchange:
             await record(exchange, to, lambda _: exchange.ended(), feeds, symbols)
             return exchange
 
-    return asyncio.run(main())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bookreel.exchange.playback.Playback", Complete)
+        patch.setattr("bookreel.exchange.playback._PATIENCE_S", 60.0)
+        patch.setattr("bookreel.exchange.hub._AWAY_NS", 60 * 10**9)
+        return asyncio.run(main())
 
 
 def rows(path: Path, *tables: str) -> dict[str, Counter[str]]:
