@@ -8,9 +8,12 @@ from hypothesis import HealthCheck, settings
 
 from tests.documents import record_exchange
 
-# How long an example takes says how busy the machine is, and nothing about the code.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# How long an example takes says how busy the machine is, and nothing about the code. The examples are the same in
+# each run, so that a change is to blame for what fails; `--hypothesis-profile=explore` looks for new ones.
+_ALIKE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", _ALIKE)
+settings.register_profile("alike", _ALIKE, derandomize=True)
+settings.load_profile("alike")
 
 # In the background of a shell it is ignored, and every process that a test starts and interrupts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -31,7 +31,7 @@ def record_exchange(archive: Path) -> None:
         _, ws, feed, rest = exchange.stdout.readline().split()
         urls = ["--ws-url", ws, "--feed-url", feed, "--rest-url", rest]
         choice = ["--symbols", "btcusdt,ethusdt", "--feeds", "mbp.150,bbo,trade,kline.1min", "--for", "3s"]
-        subprocess.run([*COMMAND, "record", "--archive", archive, *choice, *urls], check=True, timeout=60)
+        subprocess.run([*COMMAND, "record", "--archive", archive, *choice, *urls], check=True, timeout=120)
         exchange.kill()
 
 

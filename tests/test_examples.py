@@ -22,7 +22,7 @@ def test_depth_heatmap(recorded_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, FOLDER / "depth_heatmap.py", recorded_folder / "archive"]
     output = tmp_path / "depth.png"
     choice = ["btcusdt", output, "--every", "50ms", "--levels", "20"]
-    done = subprocess.run([*command, *choice], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*command, *choice], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 20, done.stdout
     pixels = image.imread(output)
@@ -31,5 +31,5 @@ def test_depth_heatmap(recorded_folder: Path, tmp_path: Path) -> None:
     coloured = (above.max(axis=2) - above.min(axis=2)) > 0.2
     assert 0.05 < coloured.mean() < 1, "the depth is drawn, and is not everywhere"
 
-    refused = subprocess.run([*command, "nothere", output], capture_output=True, text=True, timeout=100)
+    refused = subprocess.run([*command, "nothere", output], capture_output=True, text=True, timeout=200)
     assert refused.returncode != 0

@@ -35,7 +35,7 @@ def played(folder: Path, command: str) -> Iterator[str]:
 def test_each_command_plays_to_a_client(recorded_folder: Path, command: str) -> None:
     with played(recorded_folder, command) as address:
         source = CLIENTS[0].replace(ADDRESS, address)
-        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"[1-9]\d* trades until 1001\n", done.stdout), done.stdout
 
@@ -46,7 +46,7 @@ def test_ccxt_pro_plays_along(recorded_folder: Path) -> None:
         pytest.skip("ccxt is in the peers extra")
     with played(recorded_folder, SERVERS[0].replace("--speed 10", "--speed 1")) as address:
         source = CLIENTS[1].replace(ADDRESS, address)
-        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "True\n" * 5), done.stderr
 
 

@@ -72,7 +72,7 @@ def test_blocks_run(urls: list[str], tmp_path: Path) -> None:
             if words[0] == "bookreel":
                 extra = urls if words[1] == "record" else []
                 words = [sys.executable, "-m", "bookreel.cli", *words[1:], *extra]
-            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
             _check(f"bookreel {shlex.join(words[3:])}" if language == "sh" else block, done)
             ran += block
     assert all(word in ran for word in OUTPUT)

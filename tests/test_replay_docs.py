@@ -36,7 +36,7 @@ def test_blocks_run(recorded_folder: Path) -> None:
             if language == "sh":
                 assert source.startswith("bookreel replay ")
                 words = [*COMMAND, *shlex.split(source)[1:]]
-            done = subprocess.run(words, cwd=recorded_folder, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(words, cwd=recorded_folder, capture_output=True, text=True, timeout=120)
             assert done.returncode == 0, f"{source}\n{done.stderr}"
             outputs.check(source, done.stdout)
     outputs.check_all_seen()

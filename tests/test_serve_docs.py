@@ -56,7 +56,7 @@ OUTPUT: Final = {
 
 
 def run(folder: Path, words: list[str]) -> str:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{words}\n{done.stderr}"
     return done.stdout
 
@@ -76,7 +76,7 @@ def commands(language: str, source: str) -> list[list[str]]:
 
 def has_websockets(node: str) -> bool:
     """Since version 22, and behind a flag since 20.10, Node has what browsers have."""
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60).stdout
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=120).stdout
     return tuple(map(int, version.strip().lstrip("v").split(".")[:2])) >= (20, 10)
 
 

@@ -35,7 +35,7 @@ def test_blocks_run(tmp_path: Path) -> None:
         words = [sys.executable, "-c", block]
         if language == "sh":
             words = [*COMMAND, *shlex.split(block)[1:]]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
         outputs.check(block, done.stdout)
     outputs.check_all_seen()

@@ -139,7 +139,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def main() -> None:
         async with Exchange(ExchangeConfig(symbols=tuple(symbols), rate=60.0)) as exchange:
-            urls = ["--ws-url", exchange.ws_url, "--feed-url", exchange.feed_url, "--rest-url", exchange.rest_url]
+            urls = [
+                "--ws-url",
+                exchange.ws_url,
+                "--feed-url",
+                exchange.feed_url,
+                "--rest-url",
+                exchange.rest_url,
+            ]
             chosen = ["--symbols", SYMBOLS, "--feeds", FEEDS, "--archive", path]
             recorder = Process(folder / "log", "record", config, *chosen, *urls)
             for symbol in symbols:

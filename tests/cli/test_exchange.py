@@ -59,7 +59,7 @@ def test_the_second_venue_says_where_and_how_to_subscribe(start: Callable[..., A
     listening = process.line().split()
     assert listening[0] == "listening:" and listening[1].endswith("/ws")
     assert '"symbols":["HK.00700"]' in process.line()
-    with urllib.request.urlopen(f"{listening[2]}/api/global-state", timeout=10) as reply:
+    with urllib.request.urlopen(f"{listening[2]}/api/global-state", timeout=60) as reply:
         assert json.loads(reply.read())["s2c"]["qot_logined"] is True
     assert process.end(signal.SIGTERM) == 0
     lines = [json.loads(line) for line in truth.read_text().splitlines()]

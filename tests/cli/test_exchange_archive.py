@@ -90,9 +90,9 @@ def test_time_waits_for_a_client_and_is_the_recordings(
     [first] = query(archive, "SELECT min(epoch_ns(ts_recv)) AS ns FROM frames")
     process = start("exchange", "--port", 0, "--archive", archive, "--wait", "--symbols", "btcusdt")
     rest = process.line().split()[3]
-    with urllib.request.urlopen(f"{rest}/v1/common/timestamp", timeout=10) as reply:
+    with urllib.request.urlopen(f"{rest}/v1/common/timestamp", timeout=60) as reply:
         assert abs(json.loads(reply.read())["data"] - first["ns"] // 1_000_000) < 5_000
-    with urllib.request.urlopen(f"{rest}/market/detail?symbol=ethusdt", timeout=10) as reply:
+    with urllib.request.urlopen(f"{rest}/market/detail?symbol=ethusdt", timeout=60) as reply:
         assert json.loads(reply.read())["err-code"] == "invalid-parameter"
     assert process.end(signal.SIGINT) == 0
 

@@ -125,4 +125,4 @@ def test_a_reader_that_has_seen_enough(archive: Path) -> None:
         assert process.stdout.readline().startswith(b"{")
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0

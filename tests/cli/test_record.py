@@ -14,6 +14,7 @@ Run = Callable[..., Any]
 Start = Callable[..., Any]
 Query = Callable[[Path, str], list[dict[str, Any]]]
 
+FEEDS = "SELECT DISTINCT feed FROM coverage('btcusdt') ORDER BY 1"
 NEWEST = "SELECT epoch_ns(max(ts_recv)) AS t, count(*) AS n FROM bbo"
 
 
@@ -28,13 +29,13 @@ def test_sigterm_drains_and_seals(
     recorder = start(
         "record", "--symbols", "btcusdt", "--feeds", "mbp.150,bbo,trade", "--archive", archive, *urls
     )
-    recorder.wait_for(lambda: _newest(query, archive))
+    recorder.wait_for(lambda: _newest(query, archive) and len(query(archive, FEEDS)) == 3)
     assert recorder.end(signal.SIGTERM) == 0
     facts = json.loads(run("info", "--archive", archive, "--format", "json").stdout)
     assert not facts["recording"] and facts["unsealed_segments"] == 0 and facts["sealed_segments"] >= 1
     assert query(archive, "SELECT event FROM sessions ORDER BY pos DESC LIMIT 1") == [{"event": "stop"}]
     assert run("verify", "--archive", archive).returncode == 0
-    assert query(archive, "SELECT DISTINCT feed FROM coverage('btcusdt') ORDER BY 1") == [
+    assert query(archive, FEEDS) == [
         {"feed": "bbo"},
         {"feed": "mbp.150"},
         {"feed": "trade.detail"},
@@ -66,7 +67,7 @@ def test_kill_needs_no_repair(start: Start, run: Run, query: Query, urls: list[s
     assert recorder.end(signal.SIGKILL) == -signal.SIGKILL
     assert query(archive, NEWEST)[0]["n"] >= before["n"]
     # The recorder's own sealer follows on, and may be quicker or still at it.
-    recorder_gone = time.monotonic() + 30
+    recorder_gone = time.monotonic() + 60
     while (done := run("seal", "--archive", archive)).returncode and time.monotonic() < recorder_gone:
         assert "is being sealed by another process" in done.stderr
         time.sleep(0.2)

@@ -98,7 +98,7 @@ def test_a_reader_that_has_seen_enough(start: Callable[..., Any], archive: Path)
     assert json.loads(process.line())["pos"] == 1
     process.popen.stdout.close()
     process.popen.stdout = None
-    assert process.popen.wait(timeout=30) == 0
+    assert process.popen.wait(timeout=60) == 0
     assert process.log.read_text() == ""
 
 
@@ -108,7 +108,7 @@ def test_it_is_interrupted_in_order(start: Callable[..., Any], archive: Path, ru
     process.popen.send_signal(signal.SIGINT)
     # By the same buffer as the first line: `communicate` would pass over what that holds already.
     lines = [first, *process.popen.stdout]
-    assert process.popen.wait(timeout=30) == 130
+    assert process.popen.wait(timeout=60) == 130
     end = json.loads(lines[-1])
     assert (end["type"], end["reason"]) == ("end", "stopped")
     rest = run("replay", "--archive", archive, "--after", end["token"]).stdout.splitlines(keepends=True)
@@ -129,7 +129,7 @@ def test_a_recorder_is_followed(start: Callable[..., Any], tmp_path: Path, urls:
         lines.append(follower.line())
     follower.popen.send_signal(signal.SIGINT)
     lines += follower.popen.stdout
-    assert follower.popen.wait(timeout=30) == 0
+    assert follower.popen.wait(timeout=60) == 0
     whole = run("replay", "--archive", archive).stdout.splitlines(keepends=True)
     is_open = [line for line in whole if line.startswith('{"type":"gap"') and '"pos":null' in line]
     assert lines[:-1] == [line for line in whole[:-1] if line not in is_open]

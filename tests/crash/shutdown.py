@@ -122,7 +122,7 @@ def _record_and_end(
             code = 0
         finally:
             os._exit(code)
-    _wait_for(lambda: bool(list_segments(archive)), archive)
+    _wait_for(lambda: bool(list_segments(archive)) and len(_read(archive)) > 10, archive)
     time.sleep(seconds)
     before = _read(archive)
     begun = time.monotonic()

@@ -70,8 +70,8 @@ def play(archive: Path, **more: Any) -> Exchange:
 
 
 def again(source: Path, to: Path, symbols: tuple[str, ...], feeds: tuple[str, ...], **more: Any) -> Exchange:
-    """Record the replay of an archive to its end, each topic from its beginning: time stands until all are subscribed,
-    and without a pace who is away or has something to ask is waited for, however slow the machine is.
+    """Record the replay of an archive to its end, each topic from its beginning, however slow the machine is: time
+    stands until all are subscribed, and without a pace who is away or has something to ask is waited for.
     """
     topic = venues.get("huobi").topic
     wanted = {topic(symbol, feed).text for symbol in symbols for feed in feeds}

@@ -19,7 +19,7 @@ from tests.exchange.again import SYMBOLS, record
 from tests.exchange.tape import Projector, write
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Talker:

@@ -54,7 +54,7 @@ def join(engine: Engine, path: str, topic: str) -> tuple[Client, Peer]:
 
 
 async def until(found: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not found():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 

@@ -24,7 +24,7 @@ def ask(check: Callable[[Ask], Awaitable[None]]) -> None:
                     assert response.content_type == "application/json"
                     return json.loads(await response.text())
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await get("/market/trade", symbol="btcusdt"))["tick"] is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
             await check(get)

@@ -21,7 +21,7 @@ from bookreel.exchange.feeds import Frame, parse_topic
 from bookreel.exchange.hub import Channel
 from bookreel.exchange.recorded import make_recorded
 from bookreel.exchange.saboteur import Saboteur
-from bookreel.exchange.truth import TruthFault, TruthWriter
+from bookreel.exchange.truth import TruthClose, TruthFault, TruthWriter
 
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Any]]
 Play: TypeAlias = Callable[[Exchange, Any], Awaitable[None]]
@@ -35,7 +35,7 @@ def play(connect: Connect, truth: Path, scene: Play, path: str = "feed_url", **m
     async def main() -> None:
         settings = {"symbols": ("btcusdt", "zeneth"), "rate": 200.0, "seed": 3, "request_gap_s": 0.0} | more
         config = ExchangeConfig(truth=truth, **settings)
-        async with Exchange(config) as ex, connect(getattr(ex, path)) as talker, asyncio.timeout(40):
+        async with Exchange(config) as ex, connect(getattr(ex, path)) as talker, asyncio.timeout(90):
             await scene(ex, talker)
 
     asyncio.run(main())
@@ -147,6 +147,7 @@ def test_silence_of_a_topic_ends_by_itself_or_by_subscribing_again(
     connect: Connect, tmp_path: Path, again: bool
 ) -> None:
     spoke: list[float] = []
+    heard: list[int] = []
     other = "market.zeneth.bbo"
 
     async def scene(ex: Exchange, talker: Any) -> None:
@@ -160,16 +161,19 @@ def test_silence_of_a_topic_ends_by_itself_or_by_subscribing_again(
             await talker.push(other)
         await talker.wait(lambda f: "ping" in f)
         assert sum("ping" in f for f in talker.frames) > pings
-        assert len(ticks(talker, BBO)) <= before + 1
         if again:
+            assert len(ticks(talker, BBO)) <= before + 1
             await talker.say(sub=BBO, id="again")
         await talker.push(BBO)
         frame = await talker.push(BBO)
         spoke.append(frame["ts"] / 1000)
+        heard.extend(f["ts"] * 1_000_000 for f in talker.frames if f.get("ch") == BBO)
 
-    (fault,) = play(connect, tmp_path / "t", scene, "ws_url", ping_s=0.2, spared_s=0.01, silence_s=(1.5, 2.0))
+    lasting = (60.0, 60.0) if again else (1.5, 2.0)
+    (fault,) = play(connect, tmp_path / "t", scene, "ws_url", ping_s=0.2, spared_s=0.01, silence_s=lasting)
     assert fault.topic == BBO and fault.until is not None
     assert (spoke[0] < fault.until / 1e9) == again
+    assert again or not [at for at in heard if fault.t < at < fault.until - 1_000_000]
 
 
 def test_silence_can_be_of_a_whole_socket(connect: Connect, tmp_path: Path) -> None:
@@ -205,13 +209,13 @@ def test_half_open_is_open_and_dead(
         await asyncio.sleep(0.2)
         before = len(talker.frames)
         await talker.say(ping=1)
-        await asyncio.sleep(0.8)
-        assert len(talker.frames) == before
-        assert ex.connections == 1 and not talker.ws.closed
         await listening  # until the exchange tears it down
+        assert len(talker.frames) == before
 
-    (fault,) = play(connect, tmp_path / "t", scene, "ws_url", half_open_s=2.0, ping_s=0.4, spared_s=0.01)
+    (fault,) = play(connect, tmp_path / "t", scene, "ws_url", half_open_s=1.5, ping_s=0.2, spared_s=0.01)
     assert fault.kind == "half_open"
+    (closed,) = (record for record in read_truth(tmp_path / "t") if isinstance(record, TruthClose))
+    assert closed.t - fault.t >= 1_500_000_000, "not for its unanswered pings"
 
 
 def test_bad_images(connect: Connect, tmp_path: Path) -> None:
@@ -247,7 +251,7 @@ def test_bad_images(connect: Connect, tmp_path: Path) -> None:
     assert [d for d in deltas if d["prevSeqNum"] < inside < d["seqNum"]]
     assert inside == faults[2].seq
     seconds, late, seqs = found["late"]
-    assert 1.0 <= seconds < 9.0
+    assert seconds >= 1.0
     assert late in seqs[:-1], "a true image, but an old one"
 
 

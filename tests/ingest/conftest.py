@@ -217,7 +217,7 @@ def run_recorder(tmp_path: Any) -> Callable[..., Collector]:
                     **settings,
                 }
                 collector = Collector(load_config(None, chosen), rng=random.Random(7), disk=disk)
-                async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+                async with asyncio.timeout(110), asyncio.TaskGroup() as tasks:
                     tasks.create_task(collector.run())
                     try:
                         await scenario(venue, collector)
@@ -234,7 +234,7 @@ def run_recorder(tmp_path: Any) -> Callable[..., Collector]:
 def until() -> Callable[..., Awaitable[None]]:
     """Wait until a condition holds."""
 
-    async def wait(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    async def wait(condition: Callable[[], object], seconds: float = 90.0) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while not condition():  # noqa: ASYNC110 - any condition, of any object

@@ -234,7 +234,8 @@ def test_a_half_open_connection(run_recorder: Run, until: Until) -> None:
         await until(lambda: collector.books.gaps["half_open"] == 2)
         await until(lambda: live(collector))
 
-    collector = run_recorder(scenario, silence_floor_ms=500)
+    # A busy machine that stands still for a second must not look like a dead line.
+    collector = run_recorder(scenario, silence_floor_ms=3000, ask_timeout_ms=2000)
     check_books(collector)
     (event,) = events(records(collector), "disconnect")
     assert (event["conn"], event["cause"]) == ("feed-0", "half_open")
@@ -249,7 +250,7 @@ def test_a_silent_book(run_recorder: Run, until: Until) -> None:
         await until(lambda: live(collector))
         await some_more(collector, until, 10)
 
-    collector = run_recorder(scenario, silence_floor_ms=500, ask_timeout_ms=500)
+    collector = run_recorder(scenario, silence_floor_ms=3000, ask_timeout_ms=2000)
     check_books(collector)
     found = records(collector)
     assert events(found, "silence")[0]["topics"] == [BTC]
@@ -273,7 +274,9 @@ def test_a_silent_feed_that_cannot_be_requested(run_recorder: Run, until: Until)
     )
     found = records(collector)
     dead = events(found, "silence")
-    assert (dead and dead[0]["topics"] == [topic]) or events(found, "disconnect")[0]["cause"] == "silence"
+    assert any(topic in event["topics"] for event in dead) or "silence" in {
+        event["cause"] for event in events(found, "disconnect")
+    }
 
 
 def test_the_venues_limit_is_kept_with_many_books(run_recorder: Run, until: Until) -> None:
@@ -347,7 +350,7 @@ def test_a_second_run_goes_on_and_asks_for_missed_trades(run_recorder: Run, unti
 
 def test_the_exchange_goes_away_and_comes_back(until: Until, tmp_path: Path) -> None:
     async def main() -> Collector:
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(110), asyncio.TaskGroup() as tasks:
             async with Exchange(ExchangeConfig(symbols=("btcusdt", "ethusdt"))) as exchange:
                 settings = {
                     "symbols": ["btcusdt", "ethusdt"],
@@ -391,7 +394,7 @@ def test_reference_data_is_loaded_again(run_recorder: Run, until: Until) -> None
 
 
 async def _nothing(exchange: Exchange, collector: Collector) -> None:
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
     raise AssertionError("it should have been refused")
 
 

@@ -23,7 +23,7 @@ def serve(
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await talk(f"127.0.0.1:{runner.addresses[0][1]}")
         finally:
             await runner.cleanup()

@@ -17,7 +17,7 @@ from tests.storage.journals import FaultyDisk, append, check_counts, frames_of, 
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not come"
         time.sleep(0.002)
@@ -60,11 +60,11 @@ def test_a_slow_sync_does_not_stop_writes(tmp_path: Path) -> None:
         def hold(call: str) -> None:
             if call == "datasync":
                 inside.set()
-                assert go_on.wait(20)
+                assert go_on.wait(60)
 
         disk.hook = hold
         append(journal, 1)
-        assert inside.wait(20)
+        assert inside.wait(60)
         append(journal, 2)
         wait_until(lambda: journal.written == 3)
         assert journal.durable == 1
@@ -103,7 +103,7 @@ def test_errors_in_the_threads_are_survived(tmp_path: Path) -> None:
             if number % 4 == 3:
                 call = ("datasync", "write")[number // 4 % 2]
                 disk.fail = (call, disk.calls.get(call, 0) + 1, errno.EIO)
-            journal.flush(20)
+            journal.flush(60)
         assert journal.counts().failures >= 5
     records, damage = read_archive(tmp_path)
     assert list(frames_of(records).values()) == [payload_of(number) for number in range(40)]
@@ -120,7 +120,7 @@ def test_a_fault_of_the_journal_itself_reaches_who_appends(tmp_path: Path) -> No
     disk.hook = explode
     append(journal, 1)
     with pytest.raises(JournalFailed, match="ValueError: a bug") as caught:
-        journal.flush(20)
+        journal.flush(60)
     assert isinstance(caught.value.__cause__, ValueError)
     with pytest.raises(JournalFailed):
         append(journal, 2)

@@ -49,7 +49,7 @@ def serve(
     async def main() -> None:
         before = asyncio.all_tasks()
         config = GatewayConfig(**({"symbols": SYMBOLS, "rate": 100.0} | settings))
-        async with GatewayServer(config) as server, aiohttp.ClientSession() as session, asyncio.timeout(30):
+        async with GatewayServer(config) as server, aiohttp.ClientSession() as session, asyncio.timeout(90):
             await work(server, Visitor(server, session, key))
         assert asyncio.all_tasks() == before
 

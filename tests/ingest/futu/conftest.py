@@ -29,7 +29,7 @@ GATEWAY: dict[str, Any] = {
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait until something is true; a test that hangs is ended by the runner."""
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(90.0):
         while not condition():  # noqa: ASYNC110 - what is waited for knows nothing of it
             await asyncio.sleep(0.005)
 

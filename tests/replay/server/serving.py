@@ -47,7 +47,7 @@ class Site:
     def ask(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
         try:
             connection.request(method, target, body=body, headers=dict(headers or {}))
             response = connection.getresponse()
@@ -87,7 +87,7 @@ def serving(
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), name="server")
     thread.start()
-    assert ready.wait(30), "the server did not start"
+    assert ready.wait(90), "the server did not start"
     if "error" in state:
         thread.join()
         raise state["error"]
@@ -95,5 +95,5 @@ def serving(
         yield Site(state["port"])
     finally:
         state["loop"].call_soon_threadsafe(state["stop"].set)
-        thread.join(30)
+        thread.join(90)
         assert not thread.is_alive(), "the server did not end"

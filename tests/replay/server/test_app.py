@@ -19,7 +19,7 @@ TOKEN = "0123456789abcdef-token"
 
 def raw(site: Site, request: bytes) -> bytes:
     """Whatever the server says to these bytes until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as connection:
         connection.sendall(request)
         parts = []
         while part := connection.recv(65_536):
@@ -141,7 +141,7 @@ def test_as_many_streams_as_are_allowed(recorded: Path) -> None:
     request = b"GET /v1/replay?speed=0.000001 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with (
         serving(recorded, Settings(workers=1, limits=Limits(streams=1))) as site,
-        socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection,
+        socket.create_connection(("127.0.0.1", site.port), timeout=60) as connection,
     ):
         connection.sendall(request)
         connection.recv(65_536)
@@ -203,7 +203,7 @@ def handshake(site: Site, path: str, **headers: str) -> int:
     lines = "".join(
         f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **UPGRADE, **headers}.items()
     )
-    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
         return int(connection.recv(12).split()[1])
 

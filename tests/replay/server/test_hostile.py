@@ -28,7 +28,7 @@ from bookreel.replay.server.parameters import Parameter
 from tests.replay.server.serving import Reply, Site, serving
 
 BODY: Final = ["error", "message", "parameter", "allowed", "example", "detail"]
-PATIENCE_S: Final = 20
+PATIENCE_S: Final = 60
 HEADER_S: Final = 1.0
 SQL_S: Final = 1.0
 
@@ -84,7 +84,10 @@ def target(recorded: Path) -> Iterator[Site]:
     ) as site:
         yield site
         assert site.get("/v1/trades", limit=3).lines()[-1]["rows"] == 3
-        assert site.get("/v1/sql", q="SELECT 1 AS n").lines()[0]["n"] == 1
+        # In one second, which a busy machine may need several tries for.
+        while (reply := ask(site, "SELECT 1 AS n", "ndjson")).status != 200:
+            assert b"took more than" in reply.body
+        assert reply.lines()[0]["n"] == 1
         assert site.get("/health-check").json()["streams"] == 0
 
 
@@ -110,8 +113,8 @@ def query(route: Route, name: str, value: str) -> str:
 
 
 @pytest.mark.parametrize("route", ASKED, ids=lambda route: route.path)
-def test_values_of_parameters(target: Site, route: Route) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=PATIENCE_S)
+def test_values_of_parameters(site: Site, route: Route) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=PATIENCE_S)
     found: Counter[int] = Counter()
     for parameter, value in chosen(route):
         asked = query(route, parameter.name, value)
@@ -369,9 +372,9 @@ COLUMNS: Final = (
 
 
 @pytest.mark.parametrize("form", ["ndjson", "csv", "arrow", "parquet"])
-def test_columns_of_every_type(target: Site, form: str) -> None:
+def test_columns_of_every_type(site: Site, form: str) -> None:
     for statement in COLUMNS:
-        reply = ask(target, statement, form)
+        reply = ask(site, statement, form)
         assert reply.status in (200, 406), (statement, reply)
         assert reply.status == 200 or form == "parquet", (statement, reply)
 

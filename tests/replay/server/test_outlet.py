@@ -23,7 +23,7 @@ def test_who_takes_nothing_is_given_up() -> None:
             ended.append("sending")
 
     async def main() -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             with pytest.raises(SlowReader):
                 await patiently(stuck(), lambda: 1, PATIENCE_S)
         assert ended == ["sending"], "it is over before anything else is sent"
@@ -45,7 +45,7 @@ def test_who_takes_anything_is_waited_for() -> None:
         await taken.wait()
 
     async def main() -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             await patiently(sending(), measure, PATIENCE_S)
 
     asyncio.run(main())

@@ -133,7 +133,7 @@ def test_a_replay_that_fails_says_so_in_its_last_line(recorded: Path, tmp_path: 
 def test_a_paced_replay_comes_as_it_is_due(site: Site) -> None:
     """At this speed only the first moment is due; it comes at once, although nothing follows it."""
     request = b"GET /v1/replay?speed=0.000001 HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as connection:
         connection.sendall(request)
         got = b""
         while b"\x1f\x8b" not in got or not got.endswith(b"\r\n"):
@@ -145,7 +145,7 @@ def test_a_client_that_left_ends_it(site: Site) -> None:
         return int(site.get("/health-check").json()["streams"])
 
     request = b"GET /v1/replay?speed=0.000001 HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", site.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as connection:
         connection.sendall(request)
         connection.recv(65_536)
         assert taken() == 1
@@ -153,7 +153,7 @@ def test_a_client_that_left_ends_it(site: Site) -> None:
 
 
 async def _until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(done):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -162,7 +162,7 @@ def test_a_client_that_takes_nothing_is_given_up(recorded: Path, monkeypatch: py
     monkeypatch.setattr("bookreel.replay.stream.LineStream.__anext__", _endless)
     with (
         serving(recorded, Settings(workers=1, limits=Limits(reader_s=0.05))) as running,
-        socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection,
+        socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection,
     ):
         connection.sendall(b"GET /v1/replay HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(64)

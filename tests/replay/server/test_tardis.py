@@ -233,7 +233,7 @@ def test_who_comes_to_a_session_late_is_told_so(
             first = await subscribed(http, socket_url(site, span, "one"))
             assert json.loads(await first.receive_str()) == {"number": 0}
             late = await subscribed(http, socket_url(site, span, "one"))
-            closed = await late.receive(timeout=5)
+            closed = await late.receive(timeout=60)
             assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 1011)
             assert closed.extra == "trying to add new WS connection to replay session that already started"
             assert json.loads(await first.receive_str()) == {"number": 1}
