@@ -27,6 +27,8 @@ recorder's inflater reads (its checksum proves the content), nothing but that te
 
 _KEPT: Final = 6000
 """Frames remembered while a book is not valid: more than the recorder buffers."""
+_DIGITS: Final = 4_000
+"""Digits of a whole number; Python refuses somewhat more."""
 
 
 class Violation(AssertionError):
@@ -51,7 +53,8 @@ def parse(text: bytes | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        value = json.loads(text.decode("utf-8", "surrogateescape"), strict=False, parse_constant=_refuse)
+        said = text.decode("utf-8", "surrogateescape")
+        value = json.loads(said, strict=False, parse_int=_whole, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -59,6 +62,11 @@ def parse(text: bytes | None) -> dict[str, Any] | None:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number. One of more digits than Python reads is one, and beyond what any field may be."""
+    return int(digits) if len(digits) <= _DIGITS else math.inf
 
 
 class _Model:
@@ -150,15 +158,14 @@ class BookOracle:
         if target != seq:
             found = (_delta_in(held, self._topic) for held in self._recent)
             ticks = [tick for tick in found if tick is not None and _is_delta(tick)]
-            reached = {seq}
-            for tick in ticks:
-                if tick["prevSeqNum"] in reached:
-                    reached.add(tick["seqNum"])
+            by: dict[int, dict[str, Any]] = {}
+            for tick in ticks:  # a link counts only after what it follows
+                if tick["prevSeqNum"] == seq or tick["prevSeqNum"] in by:
+                    by.setdefault(tick["seqNum"], tick)
             need = target
-            for tick in reversed(ticks):
-                if tick["seqNum"] == need != seq and tick["prevSeqNum"] in reached:
-                    path.insert(0, tick)
-                    need = tick["prevSeqNum"]
+            while need in by and need != seq:
+                path.insert(0, by[need])
+                need = by[need]["prevSeqNum"]
             _require(need == seq, f"no chain leads from the snapshot {seq} to {target}")
             ambiguous = len({tick["seqNum"] for tick in ticks}) < len(ticks)
         self._model = _Model()

@@ -39,6 +39,17 @@ def test_an_episode_finds_nothing(number: int) -> None:
     assert len(outcome.mutators) > 40
 
 
+@pytest.mark.parametrize(
+    ("number", "frames"),
+    [
+        pytest.param(868, 200, id="a number that two deltas lead to, one of them too early"),
+        pytest.param(2358, 400, id="5,000 digits in a field that nobody reads"),
+    ],
+)
+def test_an_episode_that_the_oracle_misjudged(number: int, frames: int) -> None:
+    assert episode(1, number, frames).findings == []
+
+
 def test_an_episode_down_to_parquet_and_back() -> None:
     outcome = episode(7, 0, 2500)
     assert outcome.findings == [] and outcome.sealed == 1
