@@ -108,9 +108,10 @@ async def _with_workers(folder: Path, archives: tuple[str, ...], app: web.Applic
         # Its tail is decoded beside theirs: nobody waits for it once the server says where it is.
         ready = asyncio.ensure_future(asyncio.to_thread(app[ARCHIVE].advance))
         stem = await enter(Stem(setup))
-        app[WORKERS] = await enter(Workers(stem, 0, settings.workers))
+        app[WORKERS] = await enter(Workers(stem, setup.orders.index(reading), settings.workers))
         if settings.sql:
-            app[SQL_WORKERS] = await enter(Workers(stem, 1, settings.sql_processes, exclusive=True))
+            statements = Workers(stem, setup.orders.index(sql_only), settings.sql_processes, exclusive=True)
+            app[SQL_WORKERS] = await enter(statements)
         await ready
         yield
 

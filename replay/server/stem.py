@@ -72,9 +72,7 @@ def main(arguments: list[str]) -> None:
     os.chdir(setup.folder)
     control = socket.socket(fileno=int(arguments[0]))
     tails = [Tail(Path(name), TABLES, bytes_max=BYTES_MAX) for name in setup.archives]
-    with contextlib.suppress(StorageError, OSError):  # who asks is told
-        for tail in tails:
-            tail.advance()
+    _advance(tails)
     os.nice(setup.niceness)
     gc.freeze()
     control.sendall(READY)
@@ -82,9 +80,7 @@ def main(arguments: list[str]) -> None:
     while True:
         _reap(children)
         if not select.select([control], [], [], _STEP_S)[0]:
-            with contextlib.suppress(StorageError, OSError):
-                for tail in tails:
-                    tail.advance()
+            _advance(tails)
             continue
         word, descriptors = _hear(control)
         if word is None:
@@ -101,6 +97,13 @@ def main(arguments: list[str]) -> None:
                 children.add(child)
     _end(children)
     os._exit(0)
+
+
+def _advance(tails: list[Tail]) -> None:
+    """Decode what is new. What is wrong is told to whoever asks."""
+    for tail in tails:
+        with contextlib.suppress(StorageError, OSError):
+            tail.advance()
 
 
 def _hear(control: socket.socket) -> tuple[tuple[bytes, int] | None, list[int]]:
