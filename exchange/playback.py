@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import queue
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
@@ -23,7 +22,7 @@ from bookreel.exchange.recorded import (
     level_texts,
     make_recorded,
 )
-from bookreel.exchange.reel import Record, Reel, ReplayClock
+from bookreel.exchange.reel import Cursor, Record, ReplayClock
 from bookreel.replay import Archive
 from bookreel.storage.disk import OsDisk
 from bookreel.storage.layout import read_meta
@@ -62,19 +61,14 @@ class Playback:
         self._opened_ns = 0
         self._awaited: dict[RecordedBook, int] = {}
         """Books that a client is about to ask for, and since when (ns)."""
-        self._at = 0
-        self.ended = False
         self.behind = False
-        self.taken = 0
-        """Records so far."""
         self.notes: list[str] = []
-        self._reel = Reel(recording.archive, recording.symbols, recording.start, recording.end)
+        self._cursor = Cursor(recording.archive, recording.symbols, recording.start, recording.end)
         try:
-            self._page = self._reel.take(wait=True) or []
             with Archive(recording.archive) as archive:
                 self._look(archive)
         except BaseException:
-            self._reel.stop()
+            self.stop()
             raise
         self.symbols: dict[str, _Page] = {}
         for feed in self._feeds.values():
@@ -88,12 +82,13 @@ class Playback:
             contents = tail.look()
         wanted = recording.symbols
         streams = [s for s in contents.streams if wanted is None or s.symbol in wanted]
-        if not streams or not self._page:
+        first = self._cursor.due
+        if not streams or first is None:
             raise NothingRecorded(recording.archive)
         start = recording.start
         early = start is None or start < min(stream.since for stream in streams)
         if start is None or early:  # nobody wants to wait for the first of it
-            start = self._page[0].ts
+            start = first
         self._clock = ReplayClock(start, recording.speed)
         for stream in streams:
             topic = parse_topic(self._venue.topic(stream.symbol, stream.feed).text)
@@ -118,9 +113,17 @@ class Playback:
     @property
     def next_ns(self) -> int:
         now_ns = self._now_ns()
-        if self._at < len(self._page):
-            return self._clock.when(self._page[self._at].ts, now_ns)
-        return now_ns
+        due = self._cursor.due
+        return now_ns if due is None else self._clock.when(due, now_ns)
+
+    @property
+    def ended(self) -> bool:
+        return self._cursor.ended
+
+    @property
+    def taken(self) -> int:
+        """Records so far."""
+        return self._cursor.taken
 
     @property
     def patient(self) -> bool:
@@ -131,7 +134,7 @@ class Playback:
         return self._clock.at(self._now_ns())
 
     def stop(self) -> None:
-        self._reel.stop()
+        self._cursor.stop()
 
     # What there is
 
@@ -177,17 +180,16 @@ class Playback:
         if self._awaits(now_ns):
             return
         for _ in range(_TURN):
-            if self._at == len(self._page) and not self._turn_page():
+            record = self._cursor.head()
+            if record is None:
                 return
-            record = self._page[self._at]
             if self._clock.paced and record.ts > limit:
                 yield from self._break_off(limit)
                 return
             ended = yield from self._break_off(record.ts)
             if ended and not self._clock.paced:
                 return
-            self._at += 1
-            self.taken += 1
+            self._cursor.step()
             self._clock.reach(record.ts)
             frame = self._take(record)
             if frame is not None and record.topic in self._open:
@@ -214,16 +216,6 @@ class Playback:
             return False
         self._clock.run(now_ns)
         return True
-
-    def _turn_page(self) -> bool:
-        """Go to the next page; False: there is none, or it is still being read."""
-        try:
-            page = self._reel.take()
-        except queue.Empty:
-            return False
-        self._page, self._at = page or [], 0
-        self.ended = self.ended or page is None
-        return not self.ended
 
     def _break_off(self, until: int) -> Generator[tuple[str, None], None, bool]:
         """The topics whose holes begin before ``until`` (ns), those that are open; whether there were any."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from bookreel.replay import Archive
 
-__all__ = ["Record", "Reel", "ReplayClock"]
+__all__ = ["Cursor", "Record", "Reel", "ReplayClock"]
 
 _AHEAD: Final = 2
 """Pages that are read ahead."""
@@ -27,8 +27,8 @@ _KINDS: Final = ("data", "reply", "ack", "undecodable")
 
 class Record(NamedTuple):
     """One thing that was received. ``ts``: when it is due, its receive time (ns) or that of one before it that was
-    later; ``kind`` as in the table ``frames``, or ``instrument``, whose ``topic`` is its symbol; ``payload`` where
-    there is no text.
+    later; ``kind`` as in the table ``frames``, or ``instrument``, whose ``topic`` is its symbol; ``topic`` is empty
+    where several were acknowledged at once; ``payload`` where there is no text.
     """
 
     ts: int
@@ -102,13 +102,12 @@ def _pos(record: Record) -> int:
 def _frames(rows: pa.Table | None) -> Iterator[Record]:
     if rows is None:
         return iter(())
-    wanted = pc.and_(
-        pc.and_(pc.equal(rows["direction"], pa.scalar("in")), pc.is_valid(rows["topic"])),
-        pc.is_in(rows["kind"], pa.array(_KINDS)),
-    )
-    rows = rows.filter(wanted)
+    named = pc.or_(pc.is_valid(rows["topic"]), pc.equal(rows["kind"], pa.scalar("ack")))
+    wanted = pc.and_(pc.equal(rows["direction"], pa.scalar("in")), pc.is_in(rows["kind"], pa.array(_KINDS)))
+    rows = rows.filter(pc.and_(wanted, named))
     times = pc.cast(rows["ts_recv"], pa.int64())
-    columns = (times, *(rows[name] for name in ("pos", "kind", "topic", "payload", "payload_bytes")))
+    topics = pc.fill_null(rows["topic"], "")
+    columns = (times, rows["pos"], rows["kind"], topics, rows["payload"], rows["payload_bytes"])
     return map(Record, *(column.to_pylist() for column in columns))
 
 
@@ -118,6 +117,55 @@ def _instruments(rows: pa.Table | None) -> Iterator[Record]:
     times = pc.cast(rows["ts_recv"], pa.int64()).to_pylist()
     facts = zip(times, *(rows[name].to_pylist() for name in ("pos", "symbol", "raw")), strict=True)
     return (Record(ts, pos, "instrument", symbol, raw, None) for ts, pos, symbol, raw in facts)
+
+
+class Cursor:
+    """What was received of ``symbols`` (None: all) from ``start`` to ``end`` (ns), one after the other. Raises what
+    opening and reading an archive raises.
+    """
+
+    def __init__(
+        self, path: Path, symbols: Collection[str] | None, start: int | None, end: int | None
+    ) -> None:
+        self._reel = Reel(path, symbols, start, end)
+        self._at = 0
+        self.taken = 0
+        """Records so far."""
+        try:
+            page = self._reel.take(wait=True)
+        except BaseException:
+            self._reel.stop()
+            raise
+        self.ended = page is None
+        """Whether there is no more."""
+        self._page = page or []
+
+    def stop(self) -> None:
+        """Read no more, and close what is open."""
+        self._reel.stop()
+
+    @property
+    def due(self) -> int | None:
+        """When the next record is due (ns); None where it is still being read."""
+        return self._page[self._at].ts if self._at < len(self._page) else None
+
+    def head(self) -> Record | None:
+        """The next record; None: there is none, or it is still being read."""
+        if self._at == len(self._page):
+            try:
+                page = self._reel.take()
+            except queue.Empty:
+                return None
+            self._page, self._at = page or [], 0
+            self.ended = self.ended or page is None
+            if self.ended:
+                return None
+        return self._page[self._at]
+
+    def step(self) -> None:
+        """Go past the next record."""
+        self._at += 1
+        self.taken += 1
 
 
 class ReplayClock:

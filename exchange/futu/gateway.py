@@ -1,61 +1,39 @@
-"""The gateway without sockets: market, subscriptions, pushes, REST, faults and truth, and the clients of ``/ws``.
-
-Whoever has a socket on ``/ws`` calls :meth:`Gateway.join`, sends what :class:`~bookreel.exchange.futu.client.Client`
-gives it, and calls :meth:`Gateway.leave` when it is gone. REST goes through :meth:`Gateway.answer`.
-"""
+"""The gateway of a synthetic market: market, subscriptions, pushes, REST, faults and truth."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from bookreel.exchange.clock import Clock, SteadyTime
+from bookreel.exchange.clock import Clock
 from bookreel.exchange.faults import FaultSchedule, parse_faults
 from bookreel.exchange.futu.client import Client
 from bookreel.exchange.futu.config import GatewayConfig
 from bookreel.exchange.futu.faults import FAULT_KINDS
 from bookreel.exchange.futu.listing import list_symbols
-from bookreel.exchange.futu.market import Market
+from bookreel.exchange.futu.lobby import Lobby
+from bookreel.exchange.futu.market import Market, StockMarket
 from bookreel.exchange.futu.pusher import Pusher, Quiet, Spoil
-from bookreel.exchange.futu.rest import Answer, Rest
-from bookreel.exchange.futu.subscriptions import Subscriptions
-from bookreel.exchange.futu.truth import (
-    TruthClose,
-    TruthConnect,
-    TruthFault,
-    TruthLost,
-    TruthStart,
-    TruthWriter,
-)
+from bookreel.exchange.futu.rest import Rest
+from bookreel.exchange.futu.subscriptions import Refusal, Subscription
+from bookreel.exchange.futu.truth import TruthFault, TruthStart, TruthSub
 from bookreel.venues.futu.codes import SUB_TYPES
 
 __all__ = ["Gateway"]
 
-_REST_S: Final = 0.05
 _TICKER: Final = SUB_TYPES["ticker"]
 
 
-class Gateway:
-    """All of it but its sockets.
-
-    Raises ``UnknownSymbol``, ``UnknownFault`` or ``BadFaultSpec``; a truth file that cannot be written is an
-    ``OSError``.
-    """
+class Gateway(Lobby):
+    """Raises ``UnknownSymbol``, ``UnknownFault`` or ``BadFaultSpec``."""
 
     def __init__(self, config: GatewayConfig, clock: Clock) -> None:
-        self.config = config
         listings = list_symbols(config.symbols)
         rates = parse_faults(config.faults, FAULT_KINDS)
-        self.now_ns = SteadyTime(clock).now_ns
-        """Nanoseconds since the UNIX epoch, steady."""
+        super().__init__(config, clock)
         start_ns = self.now_ns()
-        self.clients: dict[int, Client] = {}
-        """Those connected now, by number."""
         self.market = Market(listings, config.seed, config.rate, start_ns, always=config.hours == "always")
-        self.subs = Subscriptions(config.quota, config.hold_s)
-        self.truth = TruthWriter(config.truth, self.now_ns)
         self.pusher = Pusher(config, self.market, self.subs, self.truth, self.clients)
         self.rest = Rest(self)
         self.down_until_ns = 0
@@ -68,8 +46,6 @@ class Gateway:
         self._held_until: dict[str, int] = {}
         self._schedule = FaultSchedule(rates, config.seed, start_ns)
         self._rng = random.Random(f"victims:{config.seed}")
-        self._joined = 0
-        self._turning: asyncio.TimerHandle | None = None
         self.truth.write(
             TruthStart,
             seed=config.seed,
@@ -83,41 +59,44 @@ class Gateway:
         return self.now_ns() < self.down_until_ns
 
     @property
+    def pushes(self) -> int:
+        return self.pusher.n
+
+    @property
+    def next_ns(self) -> int:
+        return self.market.next_ns
+
+    @property
     def logined(self) -> bool:
         """Whether it is logged in for quotes."""
         return self.pusher.quiet != "login_loss"
 
-    def start(self) -> None:
-        """Let time pass on the running event loop."""
-        self._turn()
+    def venue_ns(self) -> int:
+        """The present instant."""
+        return self.now_ns()
 
-    def stop(self) -> None:
-        """Stop time and cut every client off; who has their sockets calls :meth:`leave` for each."""
-        if self._turning is not None:
-            self._turning.cancel()
-        for client in tuple(self.clients.values()):
-            client.cut("the gateway closed")
+    def stock(self, symbol: str) -> StockMarket:
+        """A security. Raises ``Refusal`` where there is none, or it is refused for now."""
+        stock = self.market.stocks.get(symbol)
+        if stock is None or self.refused.get(symbol, 0) > self.now_ns():
+            raise Refusal(f"unknown stock {symbol}")
+        return stock
 
-    def close(self) -> None:
-        """End the truth file."""
-        self.truth.close()
+    def check(self, symbol: str, sub_types: Iterable[int], rehab: int) -> None:
+        """Every kind of a security can be subscribed. Raises ``Refusal`` for one that is not known."""
+        self.stock(symbol)
 
-    def join(self, on_cut: Callable[[], None]) -> Client:
-        """A socket connected; ``on_cut`` ends it."""
-        self._joined += 1
-        client = Client(self._joined, self.config.capacity, self._lost, on_cut)
-        self.clients[client.number] = client
-        self.truth.write(TruthConnect, conn=client.number, n=self.pusher.n)
-        return client
+    def begun(self, subscriptions: list[Subscription], *, first: bool) -> None:
+        """Note subscriptions, and push what is cached of them."""
+        for one in subscriptions:
+            self.truth.write(TruthSub, symbol=one.symbol, sub_type=one.sub_type, on=True, pushed=one.pushed)
+        for one in subscriptions if first else ():
+            self.pusher.first(one, self.now_ns())
 
-    def leave(self, client: Client, note: str) -> None:
-        """A client's socket is gone; ``note`` says why where the gateway did not cut it."""
-        if self.clients.pop(client.number, None) is not None:
-            self.truth.write(TruthClose, conn=client.number, n=self.pusher.n, note=client.note or note)
-
-    def answer(self, method: str, path: str, key: str | None, body: bytes) -> Answer:
-        """The answer to a REST request."""
-        return self.rest.answer(method, path, key, body)
+    def ended(self, subscriptions: list[Subscription]) -> None:
+        """Note that they ended."""
+        for one in subscriptions:
+            self.truth.write(TruthSub, symbol=one.symbol, sub_type=one.sub_type, on=False)
 
     def tick(self) -> None:
         """Everything that is due by now."""
@@ -138,14 +117,6 @@ class Gateway:
         """Inflict one fault now; False where there is nobody and nothing to hit."""
         assert kind in FAULT_KINDS, f"no fault is called {kind!r}"
         return _FAULTS[kind](self)
-
-    def _turn(self) -> None:
-        self.tick()
-        rest_s = min(_REST_S, (self.market.next_ns - self.now_ns()) / 1e9)
-        self._turning = asyncio.get_running_loop().call_later(max(self.config.pace_s, rest_s), self._turn)
-
-    def _lost(self, client: Client, n: int, why: str) -> None:
-        self.truth.write(TruthLost, conn=client.number, n=n, why=why)
 
     def _span_ns(self) -> int:
         least, most = self.config.login_s

@@ -1,84 +1,39 @@
-"""The gateway's REST endpoints: keys and scopes, fields, and answers in the gateway's envelope."""
+"""What the gateway answers over REST from its market."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from bookreel.exchange.futu import bodies, reference
+from bookreel.exchange.futu.door import Door, Fields
 from bookreel.exchange.futu.hours import session, trading_days
 from bookreel.exchange.futu.market import StockMarket
 from bookreel.exchange.futu.subscriptions import Refusal
-from bookreel.exchange.futu.truth import TruthSub
-from bookreel.venues.errors import BadSymbol
-from bookreel.venues.futu.codes import MARKET_NUMBERS, MARKETS, PERIOD_OF, REHAB, SUB_TYPES
-from bookreel.venues.futu.endpoints import ENDPOINTS, FIELD_KINDS, MAX_SYMBOLS, PREFIX, Scope
-from bookreel.venues.futu.feeds import FEED_OF
-from bookreel.venues.futu.symbols import make_symbol
+from bookreel.venues.futu.codes import MARKETS, PERIOD_OF, REHAB
 from bookreel.venues.futu.times import local_ns
 
 if TYPE_CHECKING:
     from bookreel.exchange.futu.gateway import Gateway
 
-__all__ = ["Answer", "Rest"]
+__all__ = ["Rest"]
 
-Fields = dict[str, Any]
-
-_ALIASES: Final[dict[str, str]] = {
-    "security": "symbol",
-    "code": "symbol",
-    "security_list": "symbols",
-    "stocks": "symbols",
-    "sub_type_list": "sub_types",
-    "max_ret_num": "count",
-    "max_ack_kl_num": "max_count",
-}
-_ALIASES_OF: Final[dict[str, dict[str, str]]] = {
-    "kline": {"count": "req_num"},
-    "history-kline": {"count": "max_count", "req_num": "max_count"},
-    "orderbook": {"num": "depth"},
-}
-"""Other names of fields, everywhere and at one endpoint."""
-
-_HUMP: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _STATE_FIELDS: Final = {"HK": "market_hk", "US": "market_us", "SH": "market_sh", "SZ": "market_sz"}
 _TRADING_MARKETS: Final = {1: "HK", 2: "US", 3: "SH"}
 """``/api/trading-days`` has a numbering of its own."""
-_TYPES: Final[dict[str, tuple[type, str]]] = {
-    "int": (int, "i32"),
-    "bool": (bool, "bool"),
-    "ints": (list, "sequence"),
-}
 
 
-class Answer(NamedTuple):
-    """Status and JSON body."""
-
-    status: int
-    body: bytes
-
-
-class Rest:
+class Rest(Door):
     """Answers requests from the state of a gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._history: set[str] = set()
         self._connection = 1
-        self._handlers: dict[str, Callable[[Fields], Any]] = {
+        handlers = {
             "global-state": self._global_state,
             "ping": self._global_state,
             "user-info": self._user_info,
             "push-subscriber-info": self._health,
-            "subscribe": self._subscribe,
-            "unsubscribe": self._subscribe,
-            "query-subscription": self._subscribed,
-            "sub-info": self._subscribed,
-            "used-quota": self._used_quota,
             "quote": self._quote,
             "kline": self._kline,
             "history-kline": self._history_kline,
@@ -92,150 +47,24 @@ class Rest:
             "static-info": self._static_info,
             "trading-days": self._trading_days,
         }
+        super().__init__(
+            gateway, handlers, lambda name, fields: reference.answer(name, fields, gateway.market.stocks)
+        )
 
     def restarted(self) -> None:
         """The gateway forgets what it counted."""
-        self._history.clear()
+        self.history.clear()
         self._connection += 1
 
-    def allowed(self, key: str | None, scope: Scope) -> Answer | None:
-        """None where the key may do it; else the refusal."""
-        keys = self._gateway.config.keys
-        if not keys or scope == "public":
-            return None
-        if key is None or key not in keys:
-            return _json(401, {"error": "unauthorized"})
-        scopes = keys[key]
-        transitional = scope == "qot:state" and not self._gateway.config.strict_state and "qot:read" in scopes
-        if scope in scopes or transitional:
-            return None
-        return _json(403, {"error": "forbidden"})
-
-    def answer(self, method: str, path: str, key: str | None, body: bytes) -> Answer:
-        """The answer to one request."""
-        endpoint = ENDPOINTS.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
-        if endpoint is None:
-            return _json(404, {"error": "not found"})
-        if method not in ("GET", "POST") or (method == "GET" and not endpoint.get):
-            return _json(405, {"error": "method not allowed"})
-        refusal = self.allowed(key, endpoint.scope)
-        if refusal is not None:
-            return refusal
-        try:
-            fields = self._fields(endpoint.name, body) if method == "POST" else {}
-            handler = self._handlers.get(endpoint.name)
-            if handler is not None:
-                s2c = handler(fields)
-            else:
-                s2c = reference.answer(endpoint.name, fields, self._gateway.market.stocks)
-        except Refusal as refused:
-            return _envelope(refused.ret_type, refused.reason, None)
-        if endpoint.proto_id is None:
-            return _json(200, s2c)
-        return _envelope(0, None, s2c)
-
-    def _fields(self, name: str, body: bytes) -> Fields:
-        """The request's fields in canonical spelling. Raises ``Refusal`` for what the endpoint does not take."""
-        try:
-            given = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            raise Refusal(f"invalid JSON: {error}", -500) from None
-        if isinstance(given.get("c2s"), dict):
-            given = given["c2s"]
-        endpoint = ENDPOINTS[name]
-        known = {one for choice in endpoint.required for one in choice.split("|")} | set(endpoint.optional)
-        aliases = _ALIASES | _ALIASES_OF.get(name, {})
-        fields: Fields = {}
-        for spelled, value in given.items():
-            field = _HUMP.sub(r"_\1", spelled).lower()
-            if field == "is_unsub_all":
-                raise Refusal("is_unsub_all is not supported over REST")
-            if field not in known:
-                field = aliases.get(field, field)
-            if field == "header" or value is None:
-                continue
-            if field not in known:
-                raise Refusal(f"unknown field `{spelled}`")
-            fields[field] = _value(field, value)
-        for choice in endpoint.required:
-            if not any(one in fields for one in choice.split("|")):
-                raise Refusal(f"missing field `{choice.split('|')[0]}`")
-        return fields
-
-    def _stock(self, symbol: str) -> StockMarket:
-        stock = self._gateway.market.stocks.get(symbol)
-        if stock is None or self._gateway.refused.get(symbol, 0) > self._gateway.now_ns():
-            raise Refusal(f"unknown stock {symbol}")
-        return stock
-
     def _stocks(self, fields: Fields) -> list[StockMarket]:
-        symbols = fields["symbols"] if "symbols" in fields else [fields["symbol"]]
-        if len(symbols) > MAX_SYMBOLS:
-            raise Refusal(f"too many symbols: {len(symbols)}, at most {MAX_SYMBOLS}")
-        return [self._stock(symbol) for symbol in symbols]
+        return [self._gateway.stock(symbol) for symbol in self.symbols(fields)]
 
     def _live(self, fields: Fields, feed: str) -> StockMarket:
         """The security, which must be subscribed in this kind."""
-        self._logined()
-        stock = self._stock(fields["symbol"])
-        if self._gateway.subs.get(stock.symbol, SUB_TYPES[feed]) is None:
-            raise Refusal(f"{stock.symbol} is not subscribed in sub_type {SUB_TYPES[feed]}: subscribe first")
+        self.check_logined()
+        stock = self._gateway.stock(fields["symbol"])
+        self.check_subscribed(stock.symbol, feed)
         return stock
-
-    def _logined(self) -> None:
-        if not self._gateway.logined:
-            raise Refusal("quote backend is not connected", -200)
-
-    # Subscriptions.
-
-    def _subscribe(self, fields: Fields) -> Fields:
-        gateway = self._gateway
-        self._logined()
-        stocks = self._stocks(fields)
-        kinds: list[int] = fields["sub_types"]
-        if not stocks or not kinds:
-            raise Refusal("symbols and sub_types must not be empty")
-        for kind in kinds:
-            if kind not in FEED_OF:
-                raise Refusal(f"unsupported sub_type {kind}")
-        now_ns = gateway.now_ns()
-        symbols = [stock.symbol for stock in stocks]
-        on: bool = fields["is_sub_or_un_sub"]
-        if not on:
-            for ended in gateway.subs.remove(symbols, kinds, now_ns):
-                gateway.truth.write(TruthSub, symbol=ended.symbol, sub_type=ended.sub_type, on=False)
-            return {}
-        pushed: bool = fields.get("is_reg_or_un_reg_push", False)
-        rehab: int = (fields.get("reg_push_rehab_type_list") or [1])[0]
-        begun = gateway.subs.add(symbols, kinds, now_ns, pushed=pushed, rehab=rehab)
-        for one in begun:
-            gateway.truth.write(
-                TruthSub, symbol=one.symbol, sub_type=one.sub_type, on=True, pushed=one.pushed
-            )
-        if pushed and fields.get("is_first_push", True):
-            for one in begun:
-                gateway.pusher.first(one, now_ns)
-        return {}
-
-    def _subscribed(self, fields: Fields) -> Fields:
-        subs = self._gateway.subs
-        kinds: dict[int, list[Fields]] = {}
-        for one in subs.all():
-            kinds.setdefault(one.sub_type, []).append(
-                reference.security(self._gateway.market.stocks[one.symbol])
-            )
-        infos = [
-            {"sub_type": kind, "security_list": securities} for kind, securities in sorted(kinds.items())
-        ]
-        connection = {"sub_info_list": infos, "used_quota": subs.used, "is_own_conn_data": True}
-        return {
-            "conn_sub_info_list": [connection],
-            "total_used_quota": subs.used,
-            "remain_quota": subs.quota - subs.used,
-        }
-
-    def _used_quota(self, fields: Fields) -> Fields:
-        return {"used_sub_quota": self._gateway.subs.used, "used_k_line_quota": len(self._history)}
 
     # The gateway itself.
 
@@ -307,8 +136,8 @@ class Rest:
 
     def _history_kline(self, fields: Fields) -> Fields:
         """Bars between two times, a page of them, oldest first; the key of the next page is where it begins."""
-        stock = self._stock(fields["symbol"])
-        self._history.add(stock.symbol)
+        stock = self._gateway.stock(fields["symbol"])
+        self.history.add(stock.symbol)
         content = self._bars(stock, fields, 400)
         begin, end = (
             fields["begin_time"],
@@ -321,7 +150,7 @@ class Rest:
         return content | {"kl_list": bars[:page], "next_req_key": more}
 
     def _history_quota(self, fields: Fields) -> Fields:
-        stocks = [self._gateway.market.stocks[symbol] for symbol in sorted(self._history)]
+        stocks = [self._gateway.market.stocks[symbol] for symbol in sorted(self.history)]
         details = [
             {"security": reference.security(s), "name": s.listing.name, "request_time": ""} for s in stocks
         ]
@@ -362,41 +191,8 @@ class Rest:
         }
 
 
-def _value(field: str, value: Any) -> Any:
-    """A field's value in canonical form. Raises ``Refusal`` for a wrong type."""
-    kind = FIELD_KINDS[field]
-    if kind == "symbol":
-        return _symbol(value)
-    if kind == "symbols":
-        return [_symbol(one) for one in (value if isinstance(value, list) else [value])]
-    wanted = _TYPES.get(kind)
-    if wanted is not None and type(value) is not wanted[0]:
-        raise Refusal(f"invalid type: {type(value).__name__}, expected {wanted[1]}")
-    return value
-
-
-def _symbol(value: Any) -> str:
-    """``HK.00700`` from itself or from market and code."""
-    if isinstance(value, Mapping) and value.get("market") in MARKET_NUMBERS:
-        try:
-            return make_symbol(value["market"], str(value.get("code")))
-        except BadSymbol:
-            raise Refusal(f"unknown stock {value!r}") from None
-    if isinstance(value, str):
-        return value
-    raise Refusal(f"invalid security {value!r}")
-
-
 def _date(text: str) -> date:
     try:
         return datetime.fromisoformat(text).date()
     except ValueError:
         raise Refusal(f"invalid date {text!r}") from None
-
-
-def _envelope(ret_type: int, ret_msg: str | None, s2c: Any) -> Answer:
-    return _json(200, {"ret_type": ret_type, "ret_msg": ret_msg, "err_code": None, "s2c": s2c})
-
-
-def _json(status: int, content: Any) -> Answer:
-    return Answer(status, msgspec.json.encode(content))

@@ -21,7 +21,7 @@ from bookreel.venues.futu.proto import PUSHES, message_class
 from bookreel.venues.futu.symbols import parse_sec_key
 from bookreel.venues.message import Topic, Unknown
 
-__all__ = ["MAX_TEXT_BYTES", "Envelope", "decode", "salvage_topic"]
+__all__ = ["MAX_TEXT_BYTES", "Envelope", "decode", "read_message", "salvage_topic"]
 
 MAX_TEXT_BYTES: Final = 16 << 20
 """A book of 1000 levels is below 100 kB."""
@@ -47,24 +47,21 @@ def decode(text: bytes) -> Push | Unknown:
 
     Raises ``PushError``, which says where reading failed and what of the envelope is known; keep the frame.
     """
-    if len(text) > MAX_TEXT_BYTES:
-        raise PushError("json", f"it is larger than {MAX_TEXT_BYTES} bytes", text)
-    try:
-        envelope = _envelope(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise PushError("json", str(error), text) from None
-    if envelope.proto_id not in PUSHES:
+    envelope, message, whole = _open(text)
+    if message is None:
         return Unknown(f"a push of number {envelope.proto_id}", envelope.sec_key, None)
-    try:
-        body = binascii.a2b_base64(envelope.body_b64, strict_mode=True)
-    except ValueError as error:
-        raise _error("base64", str(error), text, envelope) from None
-    message, whole = _parse(body, text, envelope)
     try:
         events = READERS[envelope.proto_id](message)
     except ValueError as error:  # UnicodeDecodeError and BadSymbol are such
         raise _error("value", str(error), text, envelope) from None
     return _push(envelope, events, whole)
+
+
+def read_message(text: bytes) -> tuple[Envelope, Any]:
+    """One frame's envelope and the message in its body, as it is on the wire; None for a message of a number that
+    this version does not know. Raises ``PushError``.
+    """
+    return _open(text)[:2]
 
 
 def salvage_topic(text: bytes) -> Topic | None:
@@ -76,6 +73,23 @@ def salvage_topic(text: bytes) -> Topic | None:
     feed = FEED_OF.get(envelope.sub_type or 0)
     symbol = parse_sec_key(envelope.sec_key or "")
     return make_topic(symbol, feed.name) if feed and symbol else None
+
+
+def _open(text: bytes) -> tuple[Envelope, Any, bool]:
+    """Envelope, message (None: of an unknown number), and whether it was inside a response."""
+    if len(text) > MAX_TEXT_BYTES:
+        raise PushError("json", f"it is larger than {MAX_TEXT_BYTES} bytes", text)
+    try:
+        envelope = _envelope(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PushError("json", str(error), text) from None
+    if envelope.proto_id not in PUSHES:
+        return envelope, None, False
+    try:
+        body = binascii.a2b_base64(envelope.body_b64, strict_mode=True)
+    except ValueError as error:
+        raise _error("base64", str(error), text, envelope) from None
+    return envelope, *_parse(body, text, envelope)
 
 
 def _parse(body: bytes, text: bytes, envelope: Envelope) -> tuple[Any, bool]:

@@ -25,7 +25,14 @@ from bookreel.venues.futu.rows import rows
 from bookreel.venues.futu.symbols import make_symbol
 from bookreel.venues.message import Acks, Aside, Message, Refusal, Request, Rows, Topic
 
-__all__ = ["PREFIX", "answered_text", "asked_text", "decode_exchange", "decode_instruments"]
+__all__ = [
+    "PREFIX",
+    "answered_text",
+    "asked_text",
+    "decode_exchange",
+    "decode_instruments",
+    "read_answer",
+]
 
 PREFIX: Final = b'{"rest":'
 """How such a text begins."""
@@ -75,6 +82,14 @@ def decode_exchange(text: bytes) -> Message:
         return Aside("reply", made.rest)
     assert isinstance(reply, Events), "only those have a topic"
     return Rows(topic, None, rows(reply.events, asked=True), asked=True)
+
+
+def read_answer(text: bytes) -> tuple[Call, int, bytes]:
+    """The request of a text that is an answer, its status and its body as it came. Raises ``DecodeError``."""
+    made, request = _parse(text)
+    if made.status is None:
+        raise DecodeError("it is a request, and no answer", text)
+    return request, made.status, _body(made)
 
 
 def decode_instruments(body: bytes) -> list[Instrument]:

@@ -30,7 +30,7 @@ from bookreel.venues.futu.model import Event
 from bookreel.venues.futu.proto import message_class
 from bookreel.venues.futu.requests import Call
 
-__all__ = ["Done", "Events", "Reply", "read"]
+__all__ = ["PUSHED", "Done", "Events", "Reply", "content_of", "message_of", "read"]
 
 
 class Events(msgspec.Struct, frozen=True):
@@ -52,6 +52,15 @@ _WORDS_MAX: Final = 500
 
 def read(request: Call, status_code: int, body: bytes) -> Reply:
     """The reply to a request. Raises a ``GatewayError``: its class says what went wrong, and if it is retryable."""
+    content = content_of(request, status_code, body)
+    try:
+        return _READERS[request.endpoint.name](content, request)
+    except (msgspec.MsgspecError, json_format.ParseError, ValueError, TypeError) as error:
+        raise BadReply(request.path, str(error)[:_WORDS_MAX], body) from None
+
+
+def content_of(request: Call, status_code: int, body: bytes) -> dict[str, Any]:
+    """What is inside of the reply's envelope, every name in snake case, without nulls. Raises a ``GatewayError``."""
     path = request.path
     content = _content(body)
     if status_code != 200:
@@ -78,10 +87,32 @@ def read(request: Call, status_code: int, body: bytes) -> Reply:
         raise BadReply(path, "not a JSON object, or an empty one", body)
     if not isinstance(content, dict):
         raise BadReply(path, "s2c is not an object", body)
-    try:
-        return _READERS[request.endpoint.name](content, request)
-    except (msgspec.MsgspecError, json_format.ParseError, ValueError, TypeError) as error:
-        raise BadReply(path, str(error)[:_WORDS_MAX], body) from None
+    return content
+
+
+PUSHED: Final[dict[str, str]] = {
+    "quote": "UpdateBasicQot",
+    "kline": "UpdateKL",
+    "history-kline": "UpdateKL",
+    "rt": "UpdateRT",
+    "ticker": "UpdateTicker",
+    "orderbook": "UpdateOrderBook",
+    "broker": "UpdateBroker",
+}
+"""Endpoints whose content is that of a push, and its message."""
+
+
+def message_of(request: Call, content: dict[str, Any]) -> Any:
+    """The content of a reply of one of :data:`PUSHED` as the message that a push has. Raises ``ValueError`` or
+    protobuf's ``ParseError``.
+    """
+    name = PUSHED[request.endpoint.name]
+    if name == "UpdateKL":  # the reply does not say of which bars, the request did
+        content = content | {kind: request.fields[kind] for kind in ("kl_type", "rehab_type")}
+    message = json_format.ParseDict(content, message_class(name)(), ignore_unknown_fields=True)
+    if missing := message.FindInitializationErrors():
+        raise ValueError(f"required but not there: {', '.join(missing)}")
+    return message
 
 
 def _content(body: bytes) -> dict[str, Any]:
@@ -114,27 +145,17 @@ def _snake(name: str) -> str:
 _Reader: TypeAlias = Callable[[dict[str, Any], Call], Reply]
 
 
-def _pushed(message: str, reader: Callable[[Any], list[Event]]) -> _Reader:
+def _pushed(reader: Callable[[Any], list[Event]]) -> _Reader:
     """Content that the gateway also pushes, read by the same reader."""
-
-    def read_content(content: dict[str, Any], request: Call) -> Events:
-        return Events(reader(_complete(message, content)))
-
-    return read_content
+    return lambda content, request: Events(reader(message_of(request, content)))
 
 
 def _bars(content: dict[str, Any], request: Call) -> Events:
-    """Bars: the reply does not say of which period, the request did."""
-    kl_type, rehab_type = request.fields["kl_type"], request.fields["rehab_type"]
-    message = _complete("UpdateKL", content | {"kl_type": kl_type, "rehab_type": rehab_type})
-    return Events(events.bars(message, kl_type, rehab_type), content.get("next_req_key") or None)
-
-
-def _complete(name: str, content: dict[str, Any]) -> Any:
-    message = json_format.ParseDict(content, message_class(name)(), ignore_unknown_fields=True)
-    if missing := message.FindInitializationErrors():
-        raise ValueError(f"required but not there: {', '.join(missing)}")
-    return message
+    """Bars, and where the next page begins."""
+    message = message_of(request, content)
+    return Events(
+        events.bars(message, message.kl_type, message.rehab_type), content.get("next_req_key") or None
+    )
 
 
 def _typed(kind: type[Item]) -> _Reader:
@@ -153,12 +174,12 @@ _READERS: Final[dict[str, _Reader]] = {
     "query-subscription": _typed(status.SubscriptionInfo),
     "sub-info": _typed(status.SubscriptionInfo),
     "used-quota": _typed(status.UsedQuota),
-    "quote": _pushed("UpdateBasicQot", events.quotes),
+    "quote": _pushed(events.quotes),
     "kline": _bars,
-    "rt": _pushed("UpdateRT", events.time_points),
-    "ticker": _pushed("UpdateTicker", events.ticks),
-    "orderbook": _pushed("UpdateOrderBook", events.order_book),
-    "broker": _pushed("UpdateBroker", events.broker_queue),
+    "rt": _pushed(events.time_points),
+    "ticker": _pushed(events.ticks),
+    "orderbook": _pushed(events.order_book),
+    "broker": _pushed(events.broker_queue),
     "history-kline": _bars,
     "history-kl-quota": _typed(status.HistoryQuota),
     "snapshot": _typed(figures.Snapshots),
