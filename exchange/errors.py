@@ -36,14 +36,15 @@ class NothingRecorded(ExchangeError):
 
 
 class OtherVenue(ExchangeError):
-    """An archive of a venue whose protocol is not spoken here."""
+    """An archive of another venue than the one whose protocol is to be spoken."""
 
-    def __init__(self, archive: Path, venue: str) -> None:
+    def __init__(self, archive: Path, venue: str, spoken: str) -> None:
         self.archive = archive
         self.venue = venue
+        self.spoken = spoken
         super().__init__(
-            f"{archive} is of {venue}: only what was recorded of huobi can be played by its own protocol; "
-            f"`bookreel replay --archive {archive}` plays any"
+            f"{archive} is of {venue}, and cannot be played by the protocol of {spoken}; "
+            f"`bookreel exchange --archive {archive}` plays it by its own"
         )
 
 

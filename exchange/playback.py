@@ -54,7 +54,7 @@ class Playback:
         self._now_ns = now_ns
         venue = read_meta(recording.archive, OsDisk()).venue
         if venue != _SPOKEN:
-            raise OtherVenue(recording.archive, venue)
+            raise OtherVenue(recording.archive, venue, _SPOKEN)
         self._venue = venues.get(venue)
         self._feeds: dict[str, RecordedFeed] = {}
         self._open: dict[str, RecordedFeed] = {}

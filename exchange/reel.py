@@ -106,9 +106,9 @@ def _frames(rows: pa.Table | None) -> Iterator[Record]:
     wanted = pc.and_(pc.equal(rows["direction"], pa.scalar("in")), pc.is_in(rows["kind"], pa.array(_KINDS)))
     rows = rows.filter(pc.and_(wanted, named))
     times = pc.cast(rows["ts_recv"], pa.int64())
-    topics = pc.fill_null(rows["topic"], "")
-    columns = (times, rows["pos"], rows["kind"], topics, rows["payload"], rows["payload_bytes"])
-    return map(Record, *(column.to_pylist() for column in columns))
+    columns = (times, *(rows[name] for name in ("pos", "kind", "topic", "payload", "payload_bytes")))
+    ts, pos, kinds, topics, *contents = (column.to_pylist() for column in columns)
+    return map(Record, ts, pos, kinds, (topic or "" for topic in topics), *contents)
 
 
 def _instruments(rows: pa.Table | None) -> Iterator[Record]:

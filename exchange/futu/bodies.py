@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from bookreel.exchange.futu.market import Level, MarketTick, Queue, StockMarket
 from bookreel.venues.futu.codes import KL_TYPES
 from bookreel.venues.futu.proto import message_class
+from bookreel.venues.futu.symbols import sec_key
 from bookreel.venues.futu.times import local_text
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ticks",
     "time_points",
     "to_json",
+    "write_frame",
 ]
 
 LIVE: Final = 1
@@ -34,6 +36,14 @@ def respond(message: Any) -> bytes:
     """The body of a push: the whole response around a message."""
     name = message.DESCRIPTOR.name
     return bytes(message_class(f"{name}Response")(ret_type=0, s2c=message).SerializeToString())
+
+
+def write_frame(proto_id: int, text: str, symbol: str | None, sub_type: int | None, rehab: int) -> str:
+    """A push as ``/ws`` sends it. ``text``: its body in base64; without a symbol it is news of the gateway itself."""
+    if symbol is None:
+        return f'{{"type":"notify","proto_id":{proto_id},"body_b64":"{text}"}}'
+    where = f'"sec_key":"{sec_key(symbol)}","sub_type":{sub_type},"rehab_type":{rehab}'
+    return f'{{"type":"quote","proto_id":{proto_id},{where},"body_b64":"{text}"}}'
 
 
 def book(stock: StockMarket, *, depth: int = 10, timed: bool = True) -> Any:

@@ -27,6 +27,8 @@ class Client:
         """Why the gateway cut it, if it did."""
         self.skip = 0
         """So many of the next pushes are lost to it."""
+        self.goodbye: str | None = None
+        """The reason with which the connection closes when everything that waits was sent; None: it stays."""
         self._queue: deque[tuple[int, str]] = deque()
         self._wake = asyncio.Event()
         self._capacity = capacity
@@ -44,13 +46,25 @@ class Client:
         self._queue.append((n, text))
         self._wake.set()
 
+    @property
+    def queued(self) -> int:
+        """Pushes that wait."""
+        return len(self._queue)
+
+    def finish(self, goodbye: str) -> None:
+        """Close the connection with a reason when everything that waits was sent."""
+        self.goodbye = goodbye
+        self._wake.set()
+
     def take(self) -> str | None:
         """The next push's text; None if none waits."""
         return self._queue.popleft()[1] if self._queue else None
 
-    async def next(self) -> str:
-        """The next push's text, when there is one."""
+    async def next(self) -> str | None:
+        """The next push's text, when there is one; None: there will be no more."""
         while not self._queue:
+            if self.goodbye is not None:
+                return None
             self._wake.clear()
             await self._wake.wait()
         return self._queue.popleft()[1]

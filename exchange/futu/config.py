@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from bookreel.exchange.config import Recording
 from bookreel.exchange.errors import BadSetting
 from bookreel.exchange.futu.listing import CATALOG
 
@@ -22,6 +23,9 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """TCP port; 0 takes any free one."""
     symbols: tuple[str, ...] = tuple(list(CATALOG)[:6])
     """Securities with a market."""
+    recording: Recording | None = None
+    """Played instead of a synthetic market: ``symbols``, ``rate``, ``hours``, ``faults`` and ``truth`` are of no
+    account then."""
     rate: float = 5.0
     """Mean market events per second and security while its market is open."""
     seed: int = 1

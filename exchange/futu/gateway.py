@@ -35,7 +35,7 @@ class Gateway(Lobby):
         start_ns = self.now_ns()
         self.market = Market(listings, config.seed, config.rate, start_ns, always=config.hours == "always")
         self.pusher = Pusher(config, self.market, self.subs, self.truth, self.clients)
-        self.rest = Rest(self)
+        self.rest: Rest = Rest(self)
         self.down_until_ns = 0
         """Until then the gateway restarts and nobody can connect."""
         self.quiet_until_ns = 0

@@ -20,7 +20,6 @@ from bookreel.exchange.futu.subscriptions import Subscription, Subscriptions
 from bookreel.exchange.futu.truth import TruthBook, TruthKept, TruthPush, TruthTick, TruthWriter
 from bookreel.venues.futu.codes import SUB_TYPES
 from bookreel.venues.futu.feeds import FEED_OF, FEEDS
-from bookreel.venues.futu.symbols import sec_key
 
 __all__ = ["BACKFILLED_MAX", "Pusher", "Quiet", "Spoil"]
 
@@ -207,13 +206,8 @@ class Pusher:
         text = base64.b64encode(body).decode()
         if bad == "bad_base64":
             text = f"{text[: len(text) // 2]}!{text[len(text) // 2 + 1 :]}"
-        where = (
-            f'"sec_key":"{sec_key(stock.symbol)}","sub_type":{sub_type},"rehab_type":{rehab},'
-            if stock
-            else ""
-        )
-        kind = "quote" if stock else "notify"
-        frame = f'{{"type":"{kind}","proto_id":{proto_id},{where}"body_b64":"{text}"}}'
+        symbol = None if stock is None else stock.symbol
+        frame = bodies.write_frame(proto_id, text, symbol, sub_type, rehab)
         for client in self._clients.values():
             client.send(self.n, frame)
         return True

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from bookreel.exchange.clock import Clock, SystemClock
 from bookreel.exchange.errors import PortInUse
@@ -19,6 +19,7 @@ from bookreel.exchange.futu.config import GatewayConfig
 from bookreel.exchange.futu.faults import FAULT_KINDS
 from bookreel.exchange.futu.gateway import Gateway
 from bookreel.exchange.futu.listing import list_symbols
+from bookreel.exchange.futu.lobby import Lobby
 
 __all__ = ["GatewayServer"]
 
@@ -39,8 +40,9 @@ class GatewayServer:
     def __init__(self, config: GatewayConfig | None = None, *, clock: Clock | None = None) -> None:
         self.config = config or GatewayConfig()
         self._clock = clock or SystemClock()
-        list_symbols(self.config.symbols)
-        parse_faults(self.config.faults, FAULT_KINDS)
+        if self.config.recording is None:
+            list_symbols(self.config.symbols)
+            parse_faults(self.config.faults, FAULT_KINDS)
         self.port = self.config.port
 
     @property
@@ -55,7 +57,8 @@ class GatewayServer:
 
     @property
     def gateway(self) -> Gateway:
-        """What is served, while it is open."""
+        """The gateway of a synthetic market, while it is open."""
+        assert isinstance(self._gateway, Gateway), "an archive has no market"
         return self._gateway
 
     @property
@@ -63,13 +66,29 @@ class GatewayServer:
         """Faults really inflicted so far, by kind."""
         return self._gateway.truth.inflicted
 
+    @property
+    def notes(self) -> list[str]:
+        """What of an archive is not as at the venue, a sentence each."""
+        return self._gateway.notes
+
+    @property
+    def frames(self) -> int:
+        """Pushes so far, each counted once."""
+        return self._gateway.pushes
+
+    async def ended(self) -> None:
+        """Wait for the end of the recording, until every client has had all of it. Raises what reading it raised."""
+        await self._gateway.over.wait()
+        if self._gateway.failure is not None:
+            raise self._gateway.failure
+
     async def __aenter__(self) -> Self:
         config = self.config
         app = web.Application(client_max_size=_BODY_BYTES)
         app.router.add_get("/ws", self._push)
         app.router.add_get("/health", self._health)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._gateway = gateway = Gateway(config, self._clock)
+        self._gateway = gateway = self._open()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, config.host, config.port, reuse_address=True)
@@ -84,6 +103,15 @@ class GatewayServer:
         self.port = self._runner.addresses[0][1]
         gateway.start()
         return self
+
+    def _open(self) -> Lobby:
+        if self.config.recording is None:
+            return Gateway(self.config, self._clock)
+        from bookreel.exchange.futu.playback import (
+            RecordedGateway,  # Arrow and SQL take longer to load than all else
+        )
+
+        return RecordedGateway(self.config, self._clock)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -142,8 +170,9 @@ class GatewayServer:
         return ws
 
     async def _write(self, ws: web.WebSocketResponse, client: Client) -> None:
-        while True:
-            await ws.send_str(await client.next())
+        while (text := await client.next()) is not None:
+            await ws.send_str(text)
+        await ws.close(code=WSCloseCode.GOING_AWAY, message=(client.goodbye or "").encode())
 
 
 async def _listen(ws: web.WebSocketResponse) -> None:
