@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bookreel.cli import gateway
-from bookreel.cli.listening import port_option, resolving, stop_event
+from bookreel.cli.listening import ended_or, port_option, resolving, stop_event
 from bookreel.cli.options import Names, Seconds, examples
 from bookreel.cli.replay import Speed
 
 if TYPE_CHECKING:
-    from bookreel.exchange import Exchange, ExchangeConfig, Recording
+    from bookreel.exchange import ExchangeConfig, Recording
 
 __all__ = ["command"]
 
@@ -30,13 +30,13 @@ __all__ = ["command"]
         "bookreel exchange --archive ./archive --wait --speed max --gaps disconnect",
         "bookreel exchange --archive ./archive --tls-cert cert.pem --tls-key key.pem",
         "bookreel exchange --venue futu --symbols HK.00700,US.AAPL --hours real",
+        "bookreel exchange --archive ./stocks --from 2026-11-20T01:30:00Z --speed 10     (its own protocol)",
     ),
 )
 @click.option(
     "--venue",
     type=click.Choice(["huobi", "futu"]),
-    default="huobi",
-    show_default=True,
+    show_default="huobi, or the archive's",
     help="Whose protocol; futu: the FutuOpenD-rs gateway over a stock market.",
 )
 @port_option(9600)
@@ -72,6 +72,8 @@ __all__ = ["command"]
     "--archive",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
+    multiple=True,
+    callback=lambda context, parameter, value: _one(value),
     help="Play what was recorded instead of a synthetic market.",
 )
 @click.option("--from", "start", metavar="T", help="Begin at this receive time: ISO-8601 or integer ns.")
@@ -84,7 +86,7 @@ __all__ = ["command"]
     type=click.Choice(["break", "disconnect"]),
     default="break",
     show_default=True,
-    help="How a hole shows: a broken chain after it, or connections that end where it begins.",
+    help="How a hole shows: a broken chain after it (futu: not at all), or connections that end where it begins.",
 )
 @click.option(
     "--wait",
@@ -109,7 +111,7 @@ __all__ = ["command"]
 @click.pass_context
 def command(
     context: click.Context,
-    venue: str,
+    venue: str | None,
     port: int,
     host: str,
     symbols: list[str] | None,
@@ -134,37 +136,34 @@ def command(
     Point a bot or a recorder at it: every public WebSocket topic, requests, pings, error texts and REST pages are as
     the venue's. It can inflict faults and writes down which.
 
-    With --archive its market is what was recorded: each message is pushed again as it was received, requests and
-    REST are answered as of the same moment. At the end of the recording it closes every connection and ends.
+    With --archive its market is what was recorded, and its protocol that of the archive's venue: each message is
+    pushed again as it was received, requests and REST are answered as of the same moment. At the end of the recording
+    it closes every connection and ends.
     """
+    spoken = _spoken(venue, archive)
     told: dict[str, Any] = {"host": host, "port": port, "seed": seed, "faults": faults, "truth": truth}
     if rate is not None:
         told["rate"] = rate
     if symbols is not None and archive is None:
         told["symbols"] = tuple(symbols)
     of_an_archive = [name for name in _OF_AN_ARCHIVE if _given(context, name)]
+    if spoken == "futu" and (tls_cert or tls_key) is not None:
+        raise click.UsageError("--tls-cert and --tls-key are for huobi: the gateway of futu has no TLS")
     if tls_cert is not None or tls_key is not None:
         told |= {"tls_cert": tls_cert, "tls_key": tls_key}
         _check_tls(tls_cert, tls_key)
-    if venue == "futu":
-        others = of_an_archive if archive is None else ["archive"]
-        others += [name.replace("_", "-") for name in ("tls_cert", "tls_key") if name in told]
-        if others:
-            raise click.UsageError(
-                f"--{_OF_AN_ARCHIVE.get(others[0], others[0])} is not for --venue futu yet"
-            )
-        gateway.run(told, hours, token_env, for_)
-        return
-    if hours != "always" or token_env is not None:
-        raise click.UsageError("--hours and --token-env are for --venue futu")
     if archive is None and of_an_archive:
         raise click.UsageError(
             f"--{_OF_AN_ARCHIVE[min(of_an_archive)]} is for an archive; give --archive DIR"
         )
     if archive is not None:
-        if rate is not None:
-            raise click.UsageError("--rate is for a synthetic market; an archive has its own: give --speed")
+        _check_played(context, spoken)
         told["recording"] = _recording(archive, symbols, start, end, speed, gaps, wait)
+    if spoken == "futu":
+        gateway.run(told, hours, token_env, for_)
+        return
+    if hours != "always" or token_env is not None:
+        raise click.UsageError("--hours and --token-env are for --venue futu")
     from bookreel.exchange import ExchangeConfig
     from bookreel.ingest.loop import new_event_loop
 
@@ -178,6 +177,39 @@ _OF_AN_ARCHIVE = {"start": "from", "end": "to", "speed": "speed", "gaps": "gaps"
 
 def _given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _one(archives: tuple[Path, ...]) -> Path | None:
+    if len(archives) > 1:
+        raise click.UsageError(
+            "an exchange plays one archive, of one venue: run one for each, on a --port of its own, with the "
+            "same --from and --speed"
+        )
+    return archives[0] if archives else None
+
+
+def _spoken(venue: str | None, archive: Path | None) -> str:
+    """The venue whose protocol is spoken."""
+    if archive is None:
+        return venue or "huobi"
+    from bookreel.storage.disk import OsDisk
+    from bookreel.storage.layout import read_meta
+
+    recorded = read_meta(archive, OsDisk()).venue
+    if venue not in (None, recorded):
+        raise click.UsageError(f"{archive} is of {recorded}, and not of {venue}: leave out --venue")
+    return recorded
+
+
+def _check_played(context: click.Context, spoken: str) -> None:
+    """Refuse what is for a synthetic market only."""
+    if _given(context, "rate"):
+        raise click.UsageError("--rate is for a synthetic market; an archive has its own: give --speed")
+    for name in ("hours", "seed", "faults", "truth") if spoken == "futu" else ():
+        if _given(context, name):
+            raise click.UsageError(
+                f"--{name} is for a synthetic market; what futu pushed is played as it was"
+            )
 
 
 def _check_tls(cert: Path | None, key: Path | None) -> None:
@@ -234,20 +266,7 @@ async def _serve(config: ExchangeConfig, for_: float | None) -> None:
             f"--feed-url {exchange.feed_url} --rest-url {exchange.rest_url} --archive ./{to}"
         )
         with contextlib.suppress(TimeoutError):
-            ended = await asyncio.wait_for(_until(exchange, stop), for_)
+            ended = await asyncio.wait_for(ended_or(exchange.ended(), stop), for_)
             if ended:
                 click.echo(f"the recording has ended: {exchange.frames} frames were pushed")
     click.echo("stopped")
-
-
-async def _until(exchange: Exchange, stop: asyncio.Event) -> bool:
-    """Wait for a signal, or the end of a recording (True)."""
-    waits = [asyncio.ensure_future(exchange.ended()), asyncio.ensure_future(stop.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        if waits[0].done():
-            await waits[0]
-        return waits[0].done()
-    finally:
-        for wait in waits:
-            wait.cancel()

@@ -1,4 +1,4 @@
-"""`bookreel exchange --venue futu`: a gateway of one's own."""
+"""`bookreel exchange` of the second venue: a gateway of one's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookreel.cli.listening import resolving, stop_event
+from bookreel.cli.listening import ended_or, resolving, stop_event
 
 if TYPE_CHECKING:
     from bookreel.exchange.futu import GatewayConfig
@@ -41,11 +41,18 @@ async def _serve(config: GatewayConfig, for_: float | None) -> None:
     stop = stop_event()
     async with GatewayServer(config) as server:
         click.echo(f"listening: {server.ws_url} {server.rest_url}")
-        click.echo(
-            f"subscribe: curl -X POST {server.rest_url}/api/subscribe -d "
-            f'\'{{"symbols":["{config.symbols[0]}"],"sub_types":[2,4],"is_sub_or_un_sub":true,'
-            '"is_reg_or_un_reg_push":true}\''
-        )
+        if config.recording is None:
+            click.echo(
+                f"subscribe: curl -X POST {server.rest_url}/api/subscribe -d "
+                f'\'{{"symbols":["{config.symbols[0]}"],"sub_types":[2,4],"is_sub_or_un_sub":true,'
+                '"is_reg_or_un_reg_push":true}\''
+            )
+        else:
+            click.echo(
+                f"record it: bookreel record --venue futu --symbols {','.join(server.symbols[:2])} "
+                f"--ws-url {server.ws_url} --rest-url {server.rest_url} --archive ./again"
+            )
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), for_)
+            if await asyncio.wait_for(ended_or(server.ended(), stop), for_):
+                click.echo(f"the recording has ended: {server.frames} frames were pushed")
     click.echo("stopped")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["port_option", "resolving", "stop_event"]
+__all__ = ["ended_or", "port_option", "resolving", "stop_event"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,3 +39,16 @@ def stop_event() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+async def ended_or(ended: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Wait for a signal, or the end of a recording (True), of which what went wrong is raised."""
+    waits = [asyncio.ensure_future(ended), asyncio.ensure_future(stop.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if waits[0].done():
+            await waits[0]
+        return waits[0].done()
+    finally:
+        for wait in waits:
+            wait.cancel()

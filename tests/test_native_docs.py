@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from tests.documents import ROOT, blocks, served
+from tests.exchange.futu.shelf import shelve
 
 TEXT: Final = (ROOT / "docs" / "native.md").read_text(encoding="utf-8")
 BLOCKS: Final = blocks(TEXT)
@@ -50,6 +51,19 @@ def test_ccxt_pro_plays_along(recorded_folder: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "True\n" * 5), done.stderr
 
 
+def test_a_gateways_archive_plays_to_a_client(tmp_path: Path) -> None:
+    shelve(tmp_path / "stocks")
+    [command] = re.findall(r"^    (bookreel exchange --archive \./stocks .*)$", TEXT, re.MULTILINE)
+    with served(tmp_path, shlex.split(command)[1:]) as line:
+        source = CLIENTS[2].replace(ADDRESS, line.split()[2].removeprefix("http://"))
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answer, *pushes = done.stdout.splitlines()
+    assert "'ret_type': 0" in answer and len(pushes) > 10
+    assert {push.split()[0] for push in pushes} == {"3011", "3013"}
+    assert {push.split()[1] for push in pushes} == {"1_00700"}
+
+
 def test_every_option_of_an_archive_is_told() -> None:
     from bookreel.cli import exchange
 
@@ -58,4 +72,4 @@ def test_every_option_of_an_archive_is_told() -> None:
 
 
 def test_there_is_something_of_each_kind() -> None:
-    assert len(SERVERS) >= 3 and len(CLIENTS) == 2
+    assert len(SERVERS) >= 3 and len(CLIENTS) == 3

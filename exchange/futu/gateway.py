@@ -35,7 +35,7 @@ class Gateway(Lobby):
         start_ns = self.now_ns()
         self.market = Market(listings, config.seed, config.rate, start_ns, always=config.hours == "always")
         self.pusher = Pusher(config, self.market, self.subs, self.truth, self.clients)
-        self.rest: Rest = Rest(self)
+        self.rest = self._answers = Rest(self)
         self.down_until_ns = 0
         """Until then the gateway restarts and nobody can connect."""
         self.quiet_until_ns = 0
@@ -57,6 +57,10 @@ class Gateway(Lobby):
     def down(self) -> bool:
         """Whether it is restarting."""
         return self.now_ns() < self.down_until_ns
+
+    @property
+    def symbols(self) -> list[str]:
+        return list(self.market.stocks)
 
     @property
     def pushes(self) -> int:
@@ -162,7 +166,7 @@ class Gateway(Lobby):
         self._held_until.clear()
         self.pusher.quiet = None
         self.pusher.untimed.update(self.market.stocks)
-        self.rest.restarted()
+        self._answers.restarted()
         for client in tuple(self.clients.values()):
             client.cut("fault: restart")
         return True

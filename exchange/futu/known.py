@@ -15,6 +15,7 @@ from bookreel.venues.futu.decode import decode, read_message
 from bookreel.venues.futu.exchanges import read_answer
 from bookreel.venues.futu.feeds import FEED_OF
 from bookreel.venues.futu.model import Notice, Push
+from bookreel.venues.futu.proto import message_class
 from bookreel.venues.futu.replies import PUSHED, content_of, message_of
 from bookreel.venues.futu.requests import Call
 from bookreel.venues.futu.symbols import make_symbol
@@ -86,6 +87,8 @@ class Known:
             _, message = read_message(text)
         except VenueError:
             return True
+        if message is None:
+            return True
         if getattr(message, "rehab_type", _AS_TRADED) != _AS_TRADED:
             return False
         for state, part in self._parts(message):
@@ -155,12 +158,12 @@ class Known:
 
     def _parts(self, message: Any) -> Iterator[tuple[Recorded, Any]]:
         """The topics that a message is of, and what it says of each."""
-        name = None if message is None else message.DESCRIPTOR.name
+        name = message.DESCRIPTOR.name
         if name == "UpdateBasicQot":
             for quote in message.basic_qot_list:
                 state = self._of(quote.security, "quote")
                 if state is not None:
-                    yield state, type(message)(basic_qot_list=[quote])
+                    yield state, message_class(name)(basic_qot_list=[quote])
         elif name in _FEEDS:
             state = self._of(message.security, _FEEDS[name](message))
             if state is not None:

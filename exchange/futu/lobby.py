@@ -38,8 +38,6 @@ class Lobby(ABC):
         """Those connected now, by number."""
         self.subs = Subscriptions(config.quota, config.hold_s)
         self.truth = TruthWriter(config.truth, self.now_ns)
-        self.notes: list[str] = []
-        """What is not as at the venue, a sentence each."""
         self.over = asyncio.Event()
         """Nothing will come any more, and every client has had all of it."""
         self.failure: Exception | None = None
@@ -51,6 +49,11 @@ class Lobby(ABC):
     def down(self) -> bool:
         """Whether nobody can connect now."""
         return False
+
+    @property
+    @abstractmethod
+    def symbols(self) -> list[str]:
+        """Securities with a market."""
 
     @property
     @abstractmethod

@@ -97,6 +97,10 @@ class RecordedGateway(Lobby):
     # Time
 
     @property
+    def symbols(self) -> list[str]:
+        return sorted({topic.symbol for topic in self.known.topics()})
+
+    @property
     def pushes(self) -> int:
         return self.frames
 
@@ -255,6 +259,8 @@ class RecordedGateway(Lobby):
 
     def _send(self, text: str, state: Recorded | None, *, again: bool = False) -> None:
         """One push to everybody; ``again``: but to those who know all of its topic."""
+        if not self.clients:
+            return
         self.frames += 1
         self.last_ns = self.venue_ns()
         for number, client in self.clients.items():

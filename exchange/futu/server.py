@@ -67,9 +67,9 @@ class GatewayServer:
         return self._gateway.truth.inflicted
 
     @property
-    def notes(self) -> list[str]:
-        """What of an archive is not as at the venue, a sentence each."""
-        return self._gateway.notes
+    def symbols(self) -> list[str]:
+        """Securities with a market."""
+        return self._gateway.symbols
 
     @property
     def frames(self) -> int:

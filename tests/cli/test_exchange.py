@@ -71,8 +71,7 @@ def test_the_second_venue_says_where_and_how_to_subscribe(start: Callable[..., A
     [
         (["--faults", "login_los=3"], "did you mean login_loss"),
         (["--symbols", "HK.0070"], "did you mean HK.00700"),
-        (["--archive", "."], "--archive is not for --venue futu yet"),
-        (["--speed", "2"], "--speed is not for --venue futu yet"),
+        (["--speed", "2"], "--speed is for an archive; give --archive DIR"),
         (["--token-env", "NOBODY_SET_THIS"], "the environment has no such variable"),
         (["--hours", "sometimes"], "'sometimes' is not one of"),
     ],
@@ -107,7 +106,7 @@ def test_it_can_speak_tls(run: Run, start: Callable[..., Any], tmp_path: Path) -
     for options, told in (
         (["--tls-key", key], "give --tls-cert FILE too"),
         (["--tls-cert", cert], "not a certificate with its key"),
-        (["--venue", "futu", "--tls-cert", cert, "--tls-key", key], "--tls-cert is not for --venue futu yet"),
+        (["--venue", "futu", "--tls-cert", cert, "--tls-key", key], "--tls-cert and --tls-key are for huobi"),
     ):
         done = run("exchange", "--port", 0, *options)
         assert done.returncode == 2 and told in done.stderr

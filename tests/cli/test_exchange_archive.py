@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from bookreel.ingest.clock import SystemClock
-from bookreel.storage.journal import Journal
+from tests.exchange.futu.shelf import shelve
 
 Run = Callable[..., Any]
 
@@ -32,7 +31,8 @@ Run = Callable[..., Any]
         (["--rate", "5"], "--rate is for a synthetic market; an archive has its own: give --speed"),
         (["--faults", "lost_dleta"], "did you mean lost_delta?"),
         (["--hours", "real"], "--hours and --token-env are for --venue futu"),
-        (["--venue", "futu"], "--archive is not for --venue futu yet"),
+        (["--venue", "futu"], "archive is of huobi, and not of futu: leave out --venue"),
+        (["--archive", "."], "an exchange plays one archive, of one venue: run one for each"),
     ],
 )
 def test_wrong_uses_of_an_archive(run: Run, archive: Path, words: list[str], told: str) -> None:
@@ -56,11 +56,61 @@ def test_a_folder_that_is_no_archive(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 2 and "is a file" in done.stderr
 
 
-def test_an_archive_of_the_second_venue(run: Run, tmp_path: Path) -> None:
-    with Journal.open(tmp_path / "stocks", "futu", clock=SystemClock()):
-        pass
-    done = run("exchange", "--port", 0, "--archive", tmp_path / "stocks")
-    assert done.returncode == 2 and "stocks is of futu: only what was recorded of huobi" in done.stderr
+@pytest.fixture(scope="module")
+def stocks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of the second venue."""
+    return shelve(tmp_path_factory.mktemp("stocks") / "archive")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--venue", "huobi"], "archive is of futu, and not of huobi: leave out --venue"),
+        (
+            ["--archive", "."],
+            "an exchange plays one archive, of one venue: run one for each, on a --port of its own",
+        ),
+        (["--symbols", "HK.0070"], "the archive has no symbol 'HK.0070'; did you mean HK.00700?"),
+        (["--from", "2100-01-01"], "has nothing of these symbols and times to play: `bookreel info"),
+        (["--to", "1970-01-02"], "has nothing of these symbols and times to play: `bookreel info"),
+        (["--rate", "5"], "--rate is for a synthetic market"),
+        (["--hours", "real"], "--hours is for a synthetic market; what futu pushed is played as it was"),
+        (["--seed", "2"], "--seed is for a synthetic market"),
+        (["--faults", "lag=1"], "--faults is for a synthetic market"),
+        (["--truth", "truth.ndjson"], "--truth is for a synthetic market"),
+        (["--tls-key", __file__], "--tls-cert and --tls-key are for huobi: the gateway of futu has no TLS"),
+        (["--token-env", "NOBODY_SET_THIS"], "the environment has no such variable"),
+    ],
+)
+def test_wrong_uses_of_an_archive_of_the_second_venue(
+    run: Run, stocks: Path, words: list[str], told: str
+) -> None:
+    done = run("exchange", "--port", 0, "--archive", stocks, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_an_archive_of_the_second_venue_is_recorded_again(
+    start: Callable[..., Any], run: Run, stocks: Path, tmp_path: Path
+) -> None:
+    """By the commands that the help shows, at its end both end."""
+    shutil.copytree(stocks, tmp_path / "a")
+    process = start("exchange", "--port", 0, "--archive", tmp_path / "a", "--wait", "--speed", "max")
+    _, ws, rest = process.line().split()
+    told = process.line()
+    assert told.startswith(
+        "record it: bookreel record --venue futu --symbols HK.00700,US.AAPL --ws-url ws://"
+    )
+    assert told.endswith(" --archive ./again\n"), "not into what is played"
+    chosen = ["--venue", "futu", "--symbols", "HK.00700", "--feeds", "ticker"]
+    recorder = start("record", "--archive", tmp_path / "b", *chosen, "--ws-url", ws, "--rest-url", rest)
+    assert process.line().startswith("the recording has ended: ")
+    assert recorder.end() == 0
+    sql = "SELECT trade_seq, price, size, side FROM trades WHERE symbol = 'HK.00700' ORDER BY trade_seq"
+    found = [
+        run("sql", "--archive", tmp_path / name, sql, "--format", "csv").stdout.splitlines() for name in "ab"
+    ]
+    assert len(found[0]) > 10 and found[0] == found[1]
 
 
 @pytest.mark.parametrize("table", ["frames", "book_deltas"])

@@ -29,10 +29,10 @@ TABLE = [
         "a has nothing of these symbols and times to play: `bookreel info --archive a` says what it has",
     ),
     (
-        OtherVenue(Path("a"), "futu"),
+        OtherVenue(Path("a"), "futu", "huobi"),
         2,
-        "a is of futu: only what was recorded of huobi can be played by its own protocol; "
-        "`bookreel replay --archive a` plays any",
+        "a is of futu, and cannot be played by the protocol of huobi; "
+        "`bookreel exchange --archive a` plays it by its own",
     ),
 ]
 
