@@ -10,7 +10,6 @@ with other generated code in the same process.
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any, Final
 
@@ -122,14 +121,7 @@ _MESSAGE: Final = re.compile(r"message (\w+) \{([^}]*)\}")
 _FIELD: Final = re.compile(r"(required|optional|repeated) (\w+) (\w+) = (\d+);")
 
 
-@functools.cache
-def message_class(name: str) -> Any:
-    """The class of a message of :data:`PROTO`, or of ``<message>Response`` for one of :data:`PUSHES`."""
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"bookreel.futu.{name}"))
-
-
-@functools.cache
-def _pool() -> descriptor_pool.DescriptorPool:
+def _make_classes() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(
         name="bookreel/futu.proto", package="bookreel.futu", syntax="proto2"
     )
@@ -147,4 +139,18 @@ def _pool() -> descriptor_pool.DescriptorPool:
                 added.type = added.Type.Value(f"TYPE_{kind.upper()}")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return pool
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"bookreel.futu.{name}"))
+        for name in messages
+    }
+
+
+_CLASSES: Final = _make_classes()
+"""All of them, for ever, those inside of others too. A class that nobody holds is garbage whenever no message of it
+is there, and a thread that then reads one while another collects would use a class that is being taken apart, which
+ends the process. Made while the module is imported, and so once, whichever thread comes first."""
+
+
+def message_class(name: str) -> Any:
+    """The class of a message of :data:`PROTO`, or of ``<message>Response`` for one of :data:`PUSHES`."""
+    return _CLASSES[name]

@@ -246,7 +246,7 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shelf.ask(request, "push-0")
     for _ in range(2):
         shelf.run(8)
-        shelf.away(2)
+        shelf.away(8)
         shelf.ask(request, "push-0")
     shelf.ask(call("ticker", symbol="HK.00700", count=1000))
     shelf.run(8)
