@@ -14,6 +14,7 @@ import pytest
 from bookreel import venues
 from bookreel.exchange import Exchange, ExchangeConfig, Recording
 from bookreel.exchange.playback import Playback
+from bookreel.exchange.recorded import RecordedBook
 from bookreel.ingest.capture import Capture
 from bookreel.ingest.clock import SystemClock
 from bookreel.ingest.collector import Collector
@@ -71,14 +72,18 @@ def play(archive: Path, **more: Any) -> Exchange:
 
 def again(source: Path, to: Path, symbols: tuple[str, ...], feeds: tuple[str, ...], **more: Any) -> Exchange:
     """Record the replay of an archive to its end, each topic from its beginning, however slow the machine is: time
-    stands until all are subscribed, and without a pace who is away or has something to ask is waited for.
+    stands until all are subscribed and all books asked for, and without a pace who is away or has something to ask is
+    waited for.
     """
     topic = venues.get("huobi").topic
     wanted = {topic(symbol, feed).text for symbol in symbols for feed in feeds}
 
     class Complete(Playback):
         def _begin(self, now_ns: int) -> bool:
-            return self._open.keys() >= wanted & self._feeds.keys() and super()._begin(now_ns)
+            complete = self._open.keys() >= wanted & self._feeds.keys()
+            books = (feed for feed in self._open.values() if isinstance(feed, RecordedBook))
+            asked = all(book._waiting or book.book() is not None for book in books)
+            return complete and asked and super()._begin(now_ns)
 
     async def main() -> Exchange:
         async with play(source, wait_s=0.0, **more) as exchange:
