@@ -48,7 +48,7 @@ RECORDER: Final[list[Line]] = [
 ]
 
 _FLOOR: Final = (
-    "Of a frame's way gunzip (isal) takes 2.9 us, and what is compiled of reading, applying and journaling 1.5 us; "
+    "Of a frame's way gunzip (isal) takes 2.9 us, and what is compiled of reading, applying and journaling 1.6 us; "
     "the rest is Python around it: see docs/decisions/2026-11-21-hot-path.md."
 )
 
@@ -74,8 +74,9 @@ RECORDER_TARGETS: Final[list[Target]] = [
         lambda run: run.figure("recorder.full_speed[many]", "stall p99 ms"),
         5,
         "ms",
-        why="256 frames are read and 32 looked at before others get their turn: less than a millisecond. Longer "
-        "waits are for the core, which the journal's threads share.",
+        why="of each line 128 frames are read and 16 looked at before others get their turn: less than half a "
+        "millisecond a line, and as much for what its socket brought. Longer waits are for the core, which the "
+        "journal's threads share.",
     ),
     Target(
         "the same, memory at the end to that after a third",

@@ -28,10 +28,10 @@ _UNWELCOME_S: Final = {429: 2.0, 418: 60.0}
 """Seconds to stay away when the server says "too many", or "banned" where that was not heeded, and no more."""
 _PAUSE_CAP_S: Final = 3600.0
 """No server stops the recorder for longer than this."""
-_READ_TURN: Final = 256
-"""Frames that a line journals before others get their turn..."""
-_WORK_TURN: Final = 32
-"""...and of those, how many it looks at: some 10 us each."""
+_READ_TURN: Final = 128
+"""Frames that a line journals before others get their turn, some 2 us each..."""
+_WORK_TURN: Final = 16
+"""...and of those, how many it looks at: some 7 us each."""
 _BACKLOG_MAX: Final = 10_000
 """Frames that may wait; with more the venue is held back by TCP."""
 

@@ -16,10 +16,9 @@ from collections import deque
 from typing import Final, Protocol
 
 import msgspec
-from isal.isal_zlib import crc32
 
 from bookreel.book.model import Cause
-from bookreel.storage.codec import BODY, CONN_BYTES_MAX, FRAME, HEADER, MARKER, PAYLOAD_BYTES_MAX
+from bookreel.storage.codec import CONN_BYTES_MAX, HEADER, PAYLOAD_BYTES_MAX, encode_record
 from bookreel.storage.errors import RecordTooLarge, StorageError
 from bookreel.storage.histogram import Histogram
 from bookreel.storage.record import Direction, Kind, encode_event
@@ -152,8 +151,7 @@ class Spool:
                 self._shed_causes[self._shedding.victim.cause] += 1
                 return 0
             pos = self.next_pos
-            body = BODY.pack(size, pos, ts_recv, mono, epoch, direction, kind, len(name)) + name + payload
-            record = FRAME.pack(MARKER, crc32(body, self._seed)) + body
+            record = encode_record(self._seed, pos, ts_recv, mono, name, epoch, direction, kind, payload)
             self._queue.append(record)
             self._held += len(record) + _RECORD_OVERHEAD
             self.next_pos = pos + 1
@@ -227,9 +225,8 @@ class Spool:
             self._enqueue_event(self._clock.wall_ns(), encode_event("shed", **facts))
 
     def _enqueue_event(self, now: int, payload: bytes) -> int:
-        pos, size, mono = self.next_pos, len(payload), self._clock.mono_ns()
-        body = BODY.pack(size, pos, now, mono, 0, Direction.INTERNAL, Kind.EVENT, 0) + payload
-        record = FRAME.pack(MARKER, crc32(body, self._seed)) + body
+        pos, mono = self.next_pos, self._clock.mono_ns()
+        record = encode_record(self._seed, pos, now, mono, b"", 0, Direction.INTERNAL, Kind.EVENT, payload)
         self._queue.append(record)
         self._held += len(record) + _RECORD_OVERHEAD
         self.next_pos = pos + 1
