@@ -196,7 +196,12 @@ class Recorder(ABC):
             self.stop(f"{limit:g} s are over")
         self.phase = "stopping"
         _log.info("stopping: reason=%s", self.stop_reason)
+        await self._look_back()
         raise _Stopped
+
+    async def _look_back(self) -> None:
+        """What has to be asked of the venue before recording ends: nothing, where streams tell what is lost."""
+        return
 
     async def _seal(self, sealer: Sealer) -> None:
         self.phase = "sealing"

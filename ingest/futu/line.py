@@ -80,6 +80,8 @@ class PushLine:
         """Held by who asks about them: an answer must not be older than what is known."""
         self._listed_wall = 0
         """When the gateway was last asked, and listed everything that was thought to be subscribed (ns)."""
+        self._vigil: Vigil | None = None
+        """Of the connection that is, or was last."""
         self._waiting: deque[str] = deque(maxlen=_LOOKED_MAX)
         self._arrived = asyncio.Event()
         self._due = asyncio.Event()
@@ -274,29 +276,40 @@ class PushLine:
                 _log.warning("not back-filled: topic=%s error=%s", topic.text, error)
 
     async def _watch(self) -> None:
-        """Ask the gateway whether it is well, which is journaled."""
-        vigil = Vigil(self._clock.wall_ns())
+        """Ask the gateway again and again whether it is well."""
+        vigil = self._vigil = Vigil(self._clock.wall_ns())
         while True:
             await self._clock.sleep(self._config.push_health_s)
-            sent, frames = self._clock.wall_ns(), self.stats.frames
-            health = await self._asked(call("push-subscriber-info"))
-            state = await self._asked(call("global-state"))
-            if isinstance(state, GlobalState):
-                self.open_markets = open_markets(state, self._symbols)
-            finding = vigil.look(
-                health if isinstance(health, PushHealth) else None,
-                state if isinstance(state, GlobalState) else None,
-                frames,
-                sent,
-            )
-            if finding == "lost":
-                self._silent("the gateway's pushes stopped", vigil.since)
-            elif finding == "back":
-                self._due.set()
-            elif finding == "deaf":
-                raise LineDown("half_open", "the gateway pushes, and nothing comes", since=vigil.since)
-            elif vigil.well:
-                await self._compare()
+            await self._examine(vigil)
+
+    async def last_look(self) -> None:
+        """Before recording ends in order: what stopped since the last look is found as well. Raises as :meth:`run`
+        does, and ``LineDown``.
+        """
+        if self._vigil is not None and self.stats.acked:
+            await self._examine(self._vigil)
+
+    async def _examine(self, vigil: Vigil) -> None:
+        """Ask the gateway whether it is well, which is journaled."""
+        sent, frames = self._clock.wall_ns(), self.stats.frames
+        health = await self._asked(call("push-subscriber-info"))
+        state = await self._asked(call("global-state"))
+        if isinstance(state, GlobalState):
+            self.open_markets = open_markets(state, self._symbols)
+        finding = vigil.look(
+            health if isinstance(health, PushHealth) else None,
+            state if isinstance(state, GlobalState) else None,
+            frames,
+            sent,
+        )
+        if finding == "lost":
+            self._silent("the gateway's pushes stopped", vigil.since)
+        elif finding == "back":
+            self._due.set()
+        elif finding == "deaf":
+            raise LineDown("half_open", "the gateway pushes, and nothing comes", since=vigil.since)
+        elif vigil.well:
+            await self._compare()
 
     async def _compare(self) -> None:
         """Ask what is subscribed."""

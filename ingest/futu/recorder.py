@@ -13,7 +13,7 @@ import msgspec
 
 from bookreel import venues
 from bookreel.ingest.config import RecordConfig
-from bookreel.ingest.errors import ConfigError, FetchFailed, GatewayUnusable, ReferenceUnavailable
+from bookreel.ingest.errors import ConfigError, FetchFailed, GatewayUnusable, LineDown, ReferenceUnavailable
 from bookreel.ingest.futu.caller import Caller, bisect, may_pass, read_token
 from bookreel.ingest.futu.line import PushLine
 from bookreel.ingest.futu.polls import calls_of, run_poll
@@ -33,6 +33,7 @@ __all__ = ["GatewayRecorder"]
 
 _SILENT_S: Final = 60.0
 """Of all stocks that are recorded together, one is traded in this time."""
+_LAST_LOOK_S: Final = 2.0
 _BASE_S: Final = 0.5
 _CAP_S: Final = 5.0
 
@@ -121,6 +122,15 @@ class GatewayRecorder(Recorder):
         group.create_task(self._refresh(tape), name="reference")
         for poll, calls in self._polls:
             group.create_task(run_poll(poll, calls, self._caller, tape), name=f"poll {poll.endpoint}")
+
+    async def _look_back(self) -> None:
+        """See whether everything was pushed until now; a gateway that does not answer is not waited for."""
+        try:
+            async with asyncio.timeout(_LAST_LOOK_S):
+                for line in self._lines:
+                    await line.last_look()
+        except (TimeoutError, LineDown, GatewayUnusable) as error:
+            _log.warning("no last look: error=%r", error)
 
     async def _refresh(self, tape: Tape) -> None:
         """Note down again and again what is listed."""

@@ -115,6 +115,31 @@ def test_a_subscription_that_somebody_ended_is_a_gap_of_its_stream_alone(recorde
         assert one(archive, "SELECT count(*) - count(DISTINCT (symbol, trade_seq)) FROM trades") == 0
 
 
+def test_an_orderly_end_takes_a_last_look(recorded: Recorded) -> None:
+    """What nobody would have looked for in an hour."""
+    ended: list[str] = []
+
+    async def forgotten(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        before = {(one.symbol, one.sub_type) for one in server.gateway.subs.all()}
+        server.gateway.inflict("forgotten")
+        [(symbol, _)] = before - {(one.symbol, one.sub_type) for one in server.gateway.subs.all()}
+        ended.append(symbol)
+
+    with recorded(forgotten, push_health_s=3600.0) as archive:
+        assert archive.sql("SELECT symbol, cause FROM gaps").fetchall() == [(ended[0], "silence")]
+
+
+def test_an_end_does_not_wait_for_a_gateway_that_is_gone(recorded: Recorded) -> None:
+    async def restarting(server: GatewayServer, recorder: GatewayRecorder) -> None:
+        await pushed(recorder)
+        server.gateway.down_until_ns = server.gateway.now_ns() + 3600 * 10**9
+
+    with recorded(restarting, push_health_s=3600.0) as archive:
+        assert one(archive, "SELECT count(*) FROM sessions WHERE event = 'stop'") == 1
+        assert one(archive, "SELECT count(*) > 0 FROM trades")
+
+
 def test_what_is_answered_and_not_listed_is_asked_for_again(
     recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
