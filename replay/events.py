@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bookreel.book.model import Bbo, Delta, Gap, Instrument, Kline, Snapshot, Ticker, Trade
-from bookreel.replay.deltas import LevelColumns, delta_rows
+from bookreel.replay.book_columns import delta_columns
 from bookreel.replay.selection import REPLAY_TABLES
 from bookreel.replay.sweep import ORDER
 from bookreel.storage.changes import doubles, integers, piece_wholes
@@ -46,9 +46,7 @@ __all__ = [
     "arrange",
     "books",
     "column_values",
-    "delta_pairs",
-    "delta_texts",
-    "deltas",
+    "in_order",
     "iso_times",
     "ns_times",
     "open_gap_events",
@@ -168,10 +166,12 @@ class Arranged(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The events of one table, or some of them. At one position those of a lower rank come first."""
+    """The events of one table, or some of them: values, or an Arrow array of their lines. At one position those of a
+    lower rank come first.
+    """
 
     rank: float
-    events: list[Any]
+    events: Any
     order: Any
     ts: Any
 
@@ -209,16 +209,23 @@ def arrange(rows: Mapping[str, pa.Table], times: Times, makers: Mapping[str, Mak
     if len(parts) == 1:
         part = parts[0]
         return Arranged(part.events, _view(part.order), _view(part.ts))
+    places, order, ts = in_order(parts)
+    events = list(chain.from_iterable(part.events for part in parts))
+    return Arranged([events[place] for place in places.to_pylist()], order, ts)
+
+
+def in_order(parts: Sequence[Part]) -> tuple[Any, memoryview, memoryview]:
+    """Where each event of the parts, one after the other, is to come from; positions and receive times in that
+    order.
+    """
     order = pa.chunked_array([chunk for part in parts for chunk in part.order.chunks], pa.int64())
     ts = pa.chunked_array([chunk for part in parts for chunk in part.ts.chunks], pa.int64())
     ranks = pa.chunked_array(
-        [pa.repeat(pa.scalar(part.rank, pa.float64()), len(part.events)) for part in parts]
+        [pa.repeat(pa.scalar(part.rank, pa.float64()), len(part.order)) for part in parts]
     )
     keys = pa.table({"order": order, "rank": ranks})
     places: Any = pc.sort_indices(keys, [("order", "ascending"), ("rank", "ascending")])
-    events = list(chain.from_iterable(part.events for part in parts))
-    ordered = [events[place] for place in places.to_pylist()]
-    return Arranged(ordered, _view(order.take(places)), _view(ts.take(places)))
+    return places, _view(order.take(places)), _view(ts.take(places))
 
 
 def open_gap_events(rows: pa.Table, horizon: int, times: Times) -> list[RecordedGap]:
@@ -248,7 +255,7 @@ def _view(column: Any) -> memoryview:
     return memoryview(chunk.buffers()[1]).cast("q")[chunk.offset : chunk.offset + len(chunk)]
 
 
-def row_part(rank: float, events: list[Any], rows: pa.Table) -> Part:
+def row_part(rank: float, events: Any, rows: pa.Table) -> Part:
     """Events, one for each of these rows."""
     return Part(rank, events, rows[ORDER], rows["ts_recv"].cast(pa.int64()))
 
@@ -309,27 +316,12 @@ def _texts(column: Any) -> list[str]:
 _HEADS: Final = ("symbol", "feed", "ts_event", "seq", "prev_seq", "epoch", *PLACE, ORDER)
 
 
-def deltas(sides: Callable[[LevelColumns, list[tuple[int, int]]], list[Any]]) -> Maker:
-    """Rows of ``book_deltas`` as values. ``sides`` makes the levels of those from each start to its stop."""
-
-    def make(rank: float, rows: pa.Table, times: Times) -> list[Part]:
-        found = delta_rows(rows, _HEADS)
-        columns = [column_values(found.heads, name, times) for name in _HEADS[:-1]]
-        levels = [sides(found.levels, bounds) for bounds in (found.bids, found.asks)]
-        events = list(map(RecordedDelta, *columns[:5], *levels, *columns[5:]))
-        return [row_part(rank, events, found.heads)]
-
-    return make
-
-
-def delta_pairs(levels: LevelColumns, bounds: list[tuple[int, int]]) -> list[Any]:
-    """Levels as pairs."""
-    return [levels.pairs(start, stop) for start, stop in bounds]
-
-
-def delta_texts(levels: LevelColumns, bounds: list[tuple[int, int]]) -> list[Any]:
-    """Levels as JSON, for events that are only written."""
-    return [levels.json(start, stop) for start, stop in bounds]
+def _deltas(rank: float, rows: pa.Table, times: Times) -> list[Part]:
+    """Rows of ``book_deltas`` as values."""
+    found = delta_columns(rows, _HEADS)
+    columns = [column_values(found.heads, name, times) for name in _HEADS[:-1]]
+    events = list(map(RecordedDelta, *columns[:5], *found.sides(), *columns[5:]))
+    return [row_part(rank, events, found.heads)]
 
 
 def books(kind: _Kind, ts_event: str = "ts_event", further: Sequence[str] = ()) -> Maker:
@@ -385,6 +377,6 @@ CRYPTO: Final[dict[str, Maker]] = {
         RecordedTicker, ("symbol", "feed", "ts_event", *_BAR, *_QUOTE, "last", "last_size", *PLACE)
     ),
     "book_snapshots": books(RecordedSnapshot),
-    "book_deltas": deltas(delta_pairs),
+    "book_deltas": _deltas,
 }
 """Of huobi."""

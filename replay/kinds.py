@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 from bookreel.replay import events, stocks
+from bookreel.replay.book_lines import BOOK_LINES
 from bookreel.replay.events import Maker
 
-__all__ = ["MAKERS", "NUMBERS", "WRITTEN", "Recorded"]
+__all__ = ["LINES", "MAKERS", "NUMBERS", "Recorded"]
 
 Recorded: TypeAlias = (
     events.RecordedDelta
@@ -33,11 +34,8 @@ MAKERS: Final[Mapping[str, Mapping[str, Maker]]] = {
 }
 """By venue, of each of its tables. Tables that a venue has not are not replayed unless they are named."""
 
-WRITTEN: Final[Mapping[str, Mapping[str, Maker]]] = {
-    **MAKERS,
-    "huobi": {**MAKERS["huobi"], "book_deltas": events.deltas(events.delta_texts)},
-}
-"""As MAKERS, of events that are only written as JSON."""
+LINES: Final[Mapping[str, Mapping[str, Maker]]] = {"huobi": BOOK_LINES, "futu": {}}
+"""By venue, what makes lines of the tables that are of whole books or levels; the others' are made of values."""
 
 NUMBERS: Final[Mapping[type[Any], tuple[str, ...]]] = events.NUMBERS | stocks.NUMBERS
 """The fields of each kind of event that are prices and sizes."""

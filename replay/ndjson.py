@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -15,15 +15,19 @@ import msgspec
 import pyarrow as pa
 
 from bookreel.replay.events import (
-    Arranged,
+    Maker,
     Numbers,
+    Part,
+    Times,
     arrange,
+    in_order,
     iso_times,
     open_gap_events,
 )
 from bookreel.replay.frame_lines import frame_lines, integer_view, woven_lines
-from bookreel.replay.kinds import MAKERS, WRITTEN, Recorded
+from bookreel.replay.kinds import LINES, MAKERS
 from bookreel.replay.pages import exact_events
+from bookreel.replay.selection import REPLAY_TABLES
 from bookreel.replay.sweep import ORDER, Sweep
 
 __all__ = ["Failure", "LineForm", "Lines", "encode_line"]
@@ -52,7 +56,7 @@ class Lines:
         self._ends = ends
 
     @classmethod
-    def of(cls, values: list[Recorded]) -> Lines:
+    def of(cls, values: Sequence[msgspec.Struct]) -> Lines:
         """A line for each value."""
         lines = [_ENCODER.encode(value) for value in values]
         buffer = b"\n".join((*lines, b""))
@@ -83,6 +87,27 @@ class Lines:
         return self._buffer[self._ends[start - 1] if start else 0 : self._ends[stop - 1]]
 
 
+def joined(parts: Sequence[Part]) -> tuple[Lines, memoryview, memoryview]:
+    """Parts of lines as one, with positions and receive times."""
+    places, order, ts = in_order(parts)
+    lines = parts[0].events
+    if len(parts) > 1:
+        lines = pa.chunked_array([part.events for part in parts]).take(places).combine_chunks()
+    return Lines.of_array(lines), order, ts
+
+
+def _lines_of(make: Maker) -> Maker:
+    """What makes lines of values."""
+
+    def lines(rank: float, rows: pa.Table, times: Times) -> list[Part]:
+        return [
+            part._replace(events=Lines.of(part.events).array(0, len(part.events)))
+            for part in make(rank, rows, times)
+        ]
+
+    return lines
+
+
 class LineForm:
     """A form of :class:`bookreel.replay.pages.Pages`. ``numbers``: decimals are written with their own digits."""
 
@@ -95,10 +120,15 @@ class LineForm:
             woven = woven_lines(frames)
             lines = Lines.of_array(frame_lines(frames)) if woven is None else Lines(*woven)
             return lines, integer_view(frames.column(ORDER)), integer_view(frames.column("ts_recv"))
-        makers = (MAKERS if self.texts else WRITTEN)[sweep.venue.name]
-        found: Arranged = arrange(rows, iso_times, makers)
-        events = exact_events(found.events, sweep) if self.texts else found.events
-        return Lines.of(events), found.order, found.ts
+        venue = sweep.venue.name
+        if self.texts:
+            found = arrange(rows, iso_times, MAKERS[venue])
+            return Lines.of(exact_events(found.events, sweep)), found.order, found.ts
+        parts: list[Part] = []
+        for table, piece in rows.items():
+            make = LINES[venue].get(table) or _lines_of(MAKERS[venue][table])
+            parts += make(REPLAY_TABLES.index(table), piece, iso_times)
+        return joined(parts)
 
     def gaps(self, rows: pa.Table, horizon: int) -> Lines:
         return Lines.of([*open_gap_events(rows, horizon, iso_times)])

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -55,6 +55,9 @@ _FIRST_ROWS: Final = 2_048
 _PIECE_ROWS: Final = 16_384
 """Rows of a row group that are decoded at once, where their positions ascend."""
 
+_ROWS_EACH: Final = {"book_deltas": 4}
+"""Rows of a table that are as much work as one of another: an event has many of them."""
+
 _GROWTH: Final = 4
 _LEAST_ROWS: Final = 64
 _TRIES: Final = 20
@@ -62,6 +65,9 @@ _TRIES: Final = 20
 
 _WAIT_NS: Final = 3_600_000_000_000
 """No delta waits longer for its snapshot."""
+
+_CODED: Final = ("symbol", "feed", "side")
+"""Text columns of few values, which are faster as dictionaries."""
 
 _CLOSING: Final[Any] = [(name, "ascending") for name in ("symbol", "feed", "start")]
 
@@ -154,6 +160,8 @@ class Sweep:
             table: [name for name in TABLES[table].names if whole or name != "venue"]
             for table in selection.tables
         }
+        # A delta has many rows. What queries see has the types that are stored.
+        self._coded: Mapping[str, Sequence[str]] = {} if whole else {"book_deltas": _CODED}
         self._tail_tables = {*selection.tables, "gaps"}
         if "book_deltas" in selection.tables:
             self._tail_tables.add("book_snapshots")
@@ -311,8 +319,9 @@ class Sweep:
         share = max(self._budget // len(self._runs), _LEAST_ROWS)
         self._budget = min(self._budget * _GROWTH, _WINDOW_ROWS)
         for run in self._runs:
-            if run.at + share < len(run.order):
-                ceiling = min(ceiling, max(run.order[run.at + share], floor + 1))
+            last = run.at + share * _ROWS_EACH.get(run.table, 1)
+            if last < len(run.order):
+                ceiling = min(ceiling, max(run.order[last], floor + 1))
         parts: dict[str, list[pa.Table]] = {}
         for run in self._runs:
             stop = bisect_left(run.order, ceiling, run.at)
@@ -344,9 +353,13 @@ class Sweep:
             self._add(item.table, rows)
         elif isinstance(item, Group):
             table = item.entry.table
-            pieces = self._pieces_of(item) if item.rows > _PIECE_ROWS else None
+            most = _PIECE_ROWS * _ROWS_EACH.get(table, 1)
+            pieces = self._pieces_of(item, most) if item.rows > most else None
             if pieces is None:
-                self._add(table, self._scanner.read(self._root, item, self._columns[table]))
+                self._add(
+                    table,
+                    self._scanner.read(self._root, item, self._columns[table], self._coded.get(table, ())),
+                )
             else:
                 self._wait_for(pieces)
         else:
@@ -354,14 +367,16 @@ class Sweep:
                 if self._wanted(group):
                     heapq.heappush(self._waiting, (group.pos[0], next(self._number), group))
 
-    def _pieces_of(self, group: Group) -> _Pieces | None:
-        """The pieces of a row group whose positions ascend; None: of another one."""
+    def _pieces_of(self, group: Group, most: int) -> _Pieces | None:
+        """The pieces of a row group whose positions ascend, ``most`` rows each; None: of another one."""
         pos = self._scanner.read(self._root, group, ["pos"])["pos"].combine_chunks()
         if not _ascend(pos):
             return None
         chunk: Any = pos.chunk(0) if isinstance(pos, pa.ChunkedArray) else pos
         table = group.entry.table
-        pieces = self._scanner.pieces(self._root, group, self._columns[table], _PIECE_ROWS)
+        pieces = self._scanner.pieces(
+            self._root, group, self._columns[table], most, self._coded.get(table, ())
+        )
         return _Pieces(
             table, memoryview(chunk.buffers()[1]).cast("q")[chunk.offset : chunk.offset + len(chunk)], pieces
         )
@@ -383,7 +398,8 @@ class Sweep:
 
     def _add(self, table: str, rows: pa.Table) -> None:
         """Note rows that were read, those that are wanted and were not given yet."""
-        rows = self.selection.keep(table, rows.combine_chunks(), self.venue)
+        rows = _with_codes(rows.combine_chunks(), self._coded.get(table, ()))
+        rows = self.selection.keep(table, rows, self.venue)
         rows = rows.filter(pc.is_valid(rows["pos"])) if table == "gaps" else rows
         order: Any = rows["pos"]
         ts: Any = rows["ts_recv"].cast(pa.int64())
@@ -450,6 +466,15 @@ def _newer(rows: pa.Table, first: int) -> list[pa.Table]:
             break
         newer.append(piece)
     return newer[::-1]
+
+
+def _with_codes(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows with these columns as dictionaries."""
+    for name in names:
+        column = rows[name]
+        if not pa.types.is_dictionary(column.type):
+            rows = rows.set_column(rows.schema.get_field_index(name), name, column.dictionary_encode())
+    return rows
 
 
 def _in_order(table: str, rows: pa.Table) -> pa.Table:

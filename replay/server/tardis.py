@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Generator
 from typing import Final
 from weakref import WeakKeyDictionary
 
-import msgspec
 from aiohttp import web
 
 from bookreel.replay import ReplayError
@@ -21,7 +20,7 @@ from bookreel.replay.server.negotiation import choose_encoding
 from bookreel.replay.server.outlet import Beside, send_body
 from bookreel.replay.server.parameters import Values
 from bookreel.replay.server.routes import Route
-from bookreel.replay.server.tardis_normal import normalised
+from bookreel.replay.server.tardis_normal import normal_chunks
 from bookreel.replay.server.tardis_options import (
     EXCHANGE,
     OPTIONS,
@@ -42,7 +41,6 @@ __all__ = ["JSON_STREAM", "ROUTES"]
 JSON_STREAM: Final = "application/x-json-stream"
 _PLAIN_TEXT: Final = "text/plain"
 
-_CHUNK_BYTES: Final = 65_536
 _MINUTE_NS: Final = 60_000_000_000
 _MINUTES_MAX: Final = 600_000
 
@@ -76,15 +74,7 @@ async def _normalised(request: web.Request, values: Values) -> web.StreamRespons
     wanted = several(values["options"], request.app[SETTINGS].limits)
 
     def read() -> Generator[bytes | memoryview, None, None]:
-        encoder, buffer = msgspec.json.Encoder(), bytearray()
-        for value in normalised(request.app[ARCHIVE], wanted):
-            encoder.encode_into(value, buffer, len(buffer))
-            buffer += b"\n"
-            if len(buffer) >= _CHUNK_BYTES:
-                yield bytes(buffer)
-                buffer.clear()
-        if buffer:
-            yield bytes(buffer)
+        yield from normal_chunks(request.app[ARCHIVE], wanted)
 
     return await _answer(request, read, JSON_STREAM)
 

@@ -23,7 +23,7 @@ from bookreel.replay.server.keys import ARCHIVE, SETTINGS
 from bookreel.replay.server.outlet import Beside, SlowReader
 from bookreel.replay.server.parameters import Values
 from bookreel.replay.server.sockets import Socket
-from bookreel.replay.server.tardis_normal import normalised
+from bookreel.replay.server.tardis_normal import normal_lines
 from bookreel.replay.server.tardis_options import Channel, Span, check_venue, several, span
 from bookreel.replay.server.tardis_tape import one_by_one, open_tape
 from bookreel.storage.errors import StorageError
@@ -188,8 +188,7 @@ async def replay_normalised_socket(request: web.Request, values: Values) -> web.
     """``/ws-replay-normalized``."""
     check_venue(request.app[ARCHIVE].venue.name)
     wanted = several(values["options"], request.app[SETTINGS].limits)
-    encode = msgspec.json.Encoder().encode
-    batches = Beside(_batches(map(encode, normalised(request.app[ARCHIVE], wanted))))
+    batches = Beside(_batches(line[:-1] for line in normal_lines(request.app[ARCHIVE], wanted)))
     member = _Member(request, wanted[0][1])
     code, reason = int(WSCloseCode.OK), _FINISHED
     listens: asyncio.Task[None] | None = None

@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from bookreel.book.model import Levels
 from bookreel.replay.times import iso
 
 __all__ = [
@@ -19,21 +18,16 @@ __all__ = [
     "BookSnapshot",
     "BookTicker",
     "Disconnect",
-    "Level",
-    "LevelTexts",
     "Trade",
     "TradeBar",
     "Value",
+    "plain",
     "stamp",
 ]
 
 _MS_NS: Final = 1_000_000
 _SECOND_MS: Final = 1_000
 _PARTS: Final = tuple(f".{ms:03d}Z" for ms in range(_SECOND_MS))
-
-_encode: Final = msgspec.json.Encoder().encode
-_TEXTS_MAX: Final = 4096
-_EMPTY: Final = (b"{}",)
 
 
 def stamp(ms: int) -> str:
@@ -46,31 +40,14 @@ def stamp(ms: int) -> str:
     return _whole(seconds) + _PARTS[rest]
 
 
+def plain(number: float) -> float:
+    """A number as JavaScript writes it: a whole one without a fraction."""
+    return int(number) if number == int(number) else number
+
+
 @lru_cache(maxsize=16)
 def _whole(seconds: int) -> str:
     return iso(seconds * _SECOND_MS * _MS_NS).removesuffix("Z")
-
-
-class Level(msgspec.Struct, frozen=True, gc=False):
-    """``amount`` 0 removes it. A level that is missing has neither."""
-
-    price: float | UnsetType = UNSET
-    amount: float | UnsetType = UNSET
-
-
-class LevelTexts(dict[tuple[float, float], bytes]):
-    """JSON of levels by price and size: of those at the top of a book most are there again after its next change."""
-
-    def __missing__(self, level: tuple[float, float]) -> bytes:
-        if len(self) >= _TEXTS_MAX:
-            self.clear()
-        text = self[level] = _encode(Level(*level))
-        return text
-
-    def list(self, levels: Levels, depth: int) -> Raw:
-        """A JSON array of ``depth`` levels, the last ones empty where there are fewer."""
-        missing = _EMPTY * (depth - len(levels))
-        return Raw(b"[%b]" % b",".join((*map(self.__getitem__, levels), *missing)))
 
 
 class Value(msgspec.Struct, kw_only=True, tag_field="type", rename="camel"):
@@ -90,23 +67,25 @@ class Trade(Value, kw_only=True, tag="trade"):
 
 
 class BookChange(Value, kw_only=True, tag="book_change"):
+    """A level of ``amount`` 0 is removed. Levels and times are written with those of other messages."""
+
     is_snapshot: bool
     bids: Raw
     asks: Raw
-    timestamp: str
-    local_timestamp: str
+    timestamp: Raw
+    local_timestamp: Raw
 
 
 class BookSnapshot(Value, kw_only=True, tag="book_snapshot"):
-    """``interval`` in milliseconds, 0: after each change."""
+    """``interval`` in milliseconds, 0: after each change. A level that is missing has neither price nor amount."""
 
     name: str
     depth: int
     interval: float
     bids: Raw
     asks: Raw
-    timestamp: str
-    local_timestamp: str
+    timestamp: Raw
+    local_timestamp: Raw
 
 
 class BookTicker(Value, kw_only=True, tag="book_ticker"):

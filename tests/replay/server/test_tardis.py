@@ -275,10 +275,10 @@ def test_who_reads_nothing_is_disconnected_and_the_session_goes_on(
 def test_who_reads_no_normalised_messages_is_disconnected(
     recorded: Path, span: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def values(*_: object) -> Iterator[dict[str, Any]]:
-        return ({"number": number, "text": " " * 50_000} for number in count())
+    def lines(*_: object) -> Iterator[bytes]:
+        return (b'{"number":%d,"text":"%b"}\n' % (number, b" " * 50_000) for number in count())
 
-    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.normalised", values)
+    monkeypatch.setattr("bookreel.replay.server.tardis_sockets.normal_lines", lines)
     options = {**span, "symbols": ["btcusdt"], "dataTypes": ["trade"]}
 
     async def main(site: Site) -> None:
