@@ -95,7 +95,7 @@ class Tops:
             self._book = None
         if self._book is not None:
             return _by_engine(self._book, changes, self._depth)
-        found = self._ladder.tops(changes, np.arange(len(changes.whole) + 1), self._depth)
+        found = self._ladder.tops(_without_none(changes), np.arange(len(changes.whole) + 1), self._depth)
         return TopRows(SideRows(*found[:3]), SideRows(*found[3:]))
 
 
@@ -110,6 +110,16 @@ def _kernels(levels: int) -> Any:
     except ImportError:
         return None
     return kernels
+
+
+def _without_none(changes: Changes) -> Changes:
+    """Without the levels of size 0 of whole books: they are none, also where the same price was named before."""
+    counts = np.diff(changes.starts)
+    kept = (changes.size != 0.0) | (np.repeat(changes.whole, counts) == 0)
+    if kept.all():
+        return changes
+    starts = np.concatenate([[0], np.cumsum(kept)])[changes.starts]
+    return Changes(starts, changes.whole, changes.ask[kept], changes.price[kept], changes.size[kept])
 
 
 def _whole(bids: Levels, asks: Levels) -> Changes:

@@ -384,10 +384,10 @@ def test_a_file_that_moves_is_found_again(archive: Archive, monkeypatch: pytest.
     read = type(archive._scanner).read
     misses = Random(1)
 
-    def sometimes(self: Any, root: Path, group: Any, columns: Any) -> pa.Table:
+    def sometimes(self: Any, root: Path, group: Any, *columns: Any) -> pa.Table:
         if misses.random() < 0.05:
             raise FileGone(root / group.entry.path)
-        return read(self, root, group, columns)
+        return read(self, root, group, *columns)
 
     monkeypatch.setattr("bookreel.replay.sweep._TRIES", 10_000)
     monkeypatch.setattr(type(archive._scanner), "read", sometimes)
