@@ -54,9 +54,9 @@ def test_what_is_not_needed_is_not_read(sweep: Callable[..., Sweep], monkeypatch
     groups: list[Any] = []
     read = Scanner.read
 
-    def note(self: Scanner, root: Any, group: Any, columns: Any) -> Any:
+    def note(self: Scanner, root: Any, group: Any, *columns: Any) -> Any:
         groups.append(group)
-        return read(self, root, group, columns)
+        return read(self, root, group, *columns)
 
     monkeypatch.setattr(Scanner, "read", note)
 
