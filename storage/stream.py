@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import msgspec
 
 from bookreel.book.model import Cause
 from bookreel.book.sync import BookSync, OpenGap, SyncState
 from bookreel.storage.lines import PAUSE_FLOOR_NS, Cadence, Line
+from bookreel.storage.newest import Newest
 from bookreel.storage.shedding import SHED_CAUSES
 from bookreel.storage.turns import Turns
 from bookreel.venues.message import Topic
@@ -49,7 +48,6 @@ class Stream:
     __slots__ = (
         "acked_ts",
         "conn",
-        "digest",
         "ended",
         "first",
         "gap",
@@ -57,6 +55,7 @@ class Stream:
         "last_seq",
         "line",
         "lost",
+        "newest",
         "pace",
         "renewed",
         "run",
@@ -94,8 +93,8 @@ class Stream:
         self.renewed = False
         # Of a hole that is open or suspected, frames known to be lost; None: there may be more.
         self.lost: int | None = 0
-        # Of a plain stream: its last message in this run.
-        self.digest = b""
+        # Of a plain stream: its newest message in this run.
+        self.newest = Newest()
         self.turns = Turns()
 
     def spoke(self, ts_recv: int) -> bool:
@@ -112,8 +111,7 @@ class Stream:
 
     def repeats(self, text: bytes) -> bool:
         """Whether a plain stream's message is the one before it in this run, which it replaces."""
-        before, self.digest = self.digest, blake2b(text, digest_size=16).digest()
-        return self.digest == before
+        return self.newest.repeats(text)
 
     @property
     def hole(self) -> OpenGap | None:
@@ -186,7 +184,7 @@ class Stream:
             since=self.since,
             pace=self.pace,
             acked_ts=self.acked_ts,
-            digest=self.digest,
+            digest=self.newest.digest,
             turns=self.turns,
             last_seq=self.last_seq,
             keyframe_ts=self.keyframe_ts,
@@ -208,7 +206,7 @@ class Stream:
         self.since = kept.since
         self.pace = kept.pace
         self.acked_ts = kept.acked_ts
-        self.digest = kept.digest
+        self.newest = Newest(kept.digest)
         self.turns = kept.turns
         self.last_seq = kept.last_seq
         self.keyframe_ts = kept.keyframe_ts

@@ -53,6 +53,7 @@ from msgspec.structs import replace
 from bookreel.book.model import Cause, Gap
 from bookreel.book.sync import OpenGap, Outcome
 from bookreel.storage.lines import Line, LineState
+from bookreel.storage.newest import Newest
 from bookreel.storage.shedding import SHED_CAUSES
 from bookreel.storage.stream import Stream, StreamState
 from bookreel.storage.turns import Span, Step, Turn, Turns, overlaps
@@ -403,7 +404,7 @@ class Streams:
 
     def _run(self, stream: Stream, pos: int, ts_recv: int) -> None:
         stream.run = pos
-        stream.digest = b""
+        stream.newest = Newest()
         stream.since = stream.pace.last_ts = ts_recv
         if stream.first is None or ts_recv < stream.first:
             stream.first = ts_recv

@@ -162,6 +162,8 @@ _RUN: Final = b"0" * 16
 """15 significant digits survive any float64 but the very smallest: only a longer run can lose some."""
 
 _NUMERIC: Final = bytes(byte if byte in b"0123456789.eE+-" else ord(" ") for byte in range(256))
+_LONG_ID: Final = re.compile(rb'"id":[0-9]{16,31}[,}]')
+"""An id that is one such run, and no two."""
 _ID: Final = re.compile(rb'"id":"?([0-9.eE+-]+)')
 
 
@@ -172,8 +174,10 @@ def inexact_numbers(text: bytes) -> int:
     """
     # Most frames have no long run at all, and a trade's only one is its id: no number is looked at without need.
     tiny = b"E-3" in text or b"e-3" in text
-    if not tiny and _RUN not in text.translate(_FLAT):
-        return 0
+    if not tiny:
+        runs = text.translate(_FLAT).count(_RUN)
+        if not runs or runs == len(_LONG_ID.findall(text)):
+            return 0
     words = text.translate(_NUMERIC).split()
     count = _count_inexact(words)
     if count and b'"id":' in text:
