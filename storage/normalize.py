@@ -226,7 +226,7 @@ class Normalizer:
         try:
             if record.kind is _COMPRESSED:
                 text = self._venue.inflate(text)
-            message = self._venue.decode(text)
+            message, known = self._venue.decode_known(text)
         except (InflateError, DecodeError) as error:
             self._undecodable(record, line, text if isinstance(error, DecodeError) else None)
             return
@@ -237,14 +237,12 @@ class Normalizer:
                 row: FrameFacts = "data", message.topic, message.ts_event
             else:
                 row = self._reply(message, line, record)
-            self._count_leftovers(text)
+            self.counts["inexact_numbers"] += self._venue.inexact_numbers(text)
+            if not known:
+                self.counts["unknown_fields"] += len(self._venue.unknown_fields(text))
         else:
             row = self._sent(message, line)
         self._rows.frame(record, row, text)
-
-    def _count_leftovers(self, text: bytes) -> None:
-        self.counts["inexact_numbers"] += self._venue.inexact_numbers(text)
-        self.counts["unknown_fields"] += len(self._venue.unknown_fields(text))
 
     def _undecodable(self, record: Record, line: Line, text: bytes | None) -> None:
         topic = self._venue.salvage_topic(record.payload)

@@ -175,6 +175,10 @@ class Venue(Protocol):
         """One frame's text as a message. Raises ``venues.errors.DecodeError`` for text that cannot be read."""
         ...
 
+    def decode_known(self, text: bytes) -> tuple[Message, bool]:
+        """As ``decode``, and whether ``unknown_fields`` of the text is known to have none."""
+        ...
+
     def decoder(self, start: bytes) -> Callable[[bytes], Message]:
         """What decodes texts that begin with ``start`` as ``decode`` does, only sooner."""
         ...

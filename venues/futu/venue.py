@@ -44,6 +44,10 @@ class Futu:
         made = rows(push.events)
         return Rows(push.topic, made[0].ts_event if made else None, made)
 
+    def decode_known(self, text: bytes) -> tuple[Message, bool]:
+        """What is added to a body is never told of."""
+        return self.decode(text), True
+
     def decoder(self, start: bytes) -> Callable[[bytes], Message]:
         """Nothing is known sooner of texts that begin alike."""
         return self.decode

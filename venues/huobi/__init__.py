@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from bookreel.venues.huobi import compression, leftovers, reference, refusals, requests, topics
-from bookreel.venues.huobi.decode import decode, decoder
+from bookreel.venues.huobi.decode import decode, decode_known, decoder
 from bookreel.venues.huobi.topics import FEEDS, Path
 from bookreel.venues.message import Coverage, Topic
 
@@ -29,6 +29,7 @@ class Huobi:
     inflate = staticmethod(compression.inflate)
     plain = staticmethod(compression.plain)
     decode = staticmethod(decode)
+    decode_known = staticmethod(decode_known)
     decoder = staticmethod(decoder)
     salvage_topic = staticmethod(compression.salvage_topic)
     unknown_fields = staticmethod(leftovers.unknown_fields)

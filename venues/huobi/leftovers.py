@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from bookreel.venues.huobi import wire
 from bookreel.venues.huobi.topics import FEEDS, Family, parse_topic
 
-__all__ = ["inexact_numbers", "unknown_fields"]
+__all__ = ["inexact_numbers", "strict_push", "unknown_fields"]
 
 _object: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
@@ -75,6 +75,32 @@ def _strict_push(family: Family) -> Callable[[bytes], Any]:
 
 
 _STRICT: Final[dict[Family, Callable[[bytes], Any]]] = {family: _strict_push(family) for family in _TICKS}
+
+
+def strict_push(family: Family, push: type[Struct]) -> Callable[[bytes], Any]:
+    """Reads a push of a family as ``push`` and its ``ch`` as it is written; raises for a key that is not known."""
+    (tick,) = [field.type for field in msgspec.structs.fields(push) if field.name == "tick"]
+    nested: list[Any] = []
+    if tick is wire.TradeTick:
+        nested = [("data", types.GenericAlias(list, (_refusing(wire.TradeItem, ()),)))]
+    fields = [("ch", Raw), ("tick", _refusing(tick, _TICKS[family] - _keys(tick), nested))]
+    return msgspec.json.Decoder(_refusing(push, (), fields)).decode
+
+
+def _refusing(struct: type[Struct], further: Collection[str], fields: Sequence[Any] = ()) -> Any:
+    """The struct with ``further`` keys, which are read past, and other ``fields``; it refuses any other key."""
+    past = [
+        (f"key_{index}", Raw, msgspec.field(default=wire.ABSENT, name=key))
+        for index, key in enumerate(sorted(further))
+    ]
+    return msgspec.defstruct(
+        f"Strict{struct.__name__}",
+        [*fields, *past],
+        bases=(struct,),
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,
+    )
 
 
 def unknown_fields(text: bytes) -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bookreel.book.model import Bbo, Delta, Event, Kline, Snapshot, Ticker, Trade
 from bookreel.venues.errors import DecodeError
 from bookreel.venues.huobi import Huobi
+from bookreel.venues.huobi.leftovers import unknown_fields
 from bookreel.venues.huobi.topics import FEEDS, make_topic
 from bookreel.venues.message import Ack, Data, Heartbeat, Message, Refusal, Reply, Request, Unknown
 
@@ -21,7 +22,9 @@ MBP = make_topic("btcusdt", "mbp.150")
 
 
 def decode(text: bytes) -> Message:
-    """As the venue does; the decoder that was made for texts of this beginning must do and say the same."""
+    """As the venue does; the decoder that was made for texts of this beginning must do and say the same, and so must
+    the one that tells of known keys.
+    """
     learned = Huobi.decoder(text[: text.find(b",")])
     try:
         message = Huobi.decode(text)
@@ -29,8 +32,13 @@ def decode(text: bytes) -> Message:
         with pytest.raises(DecodeError) as raised:
             learned(text)
         assert str(raised.value) == str(error)
+        with pytest.raises(DecodeError, match=re.escape(str(error))):
+            Huobi.decode_known(text)
         raise
     assert learned(text) == message
+    found, known = Huobi.decode_known(text)
+    assert found == message
+    assert not (known and unknown_fields(text))
     return message
 
 
@@ -750,3 +758,34 @@ def test_what_would_cost_time_memory_or_truth_is_refused(text: bytes, why: str) 
 def test_an_error_of_many_words_is_cut() -> None:
     message = decode(b'{"status":"error","err-msg":"' + b"w" * 5000 + b'"}')
     assert isinstance(message, Refusal) and len(message.text) == 500
+
+
+def test_of_captured_pushes_every_key_is_known(capture: list[tuple[bytes, bytes]]) -> None:
+    told = [(Huobi.decode_known(text), Huobi.decode(text)) for text, _ in capture]
+    for (_, known), message in told:
+        assert known == (isinstance(message, Data) and not message.topic.feed.startswith("depth"))
+    assert [found for (found, _), _ in told] == [message for _, message in told]
+
+
+@pytest.mark.parametrize(
+    ("feed", "tick", "more"),
+    [
+        ("bbo", '{"symbol":"btcusdt","seqId":1,"bid":1,"mid":1}', ""),
+        ("bbo", '{"seqId":1,"bid":1}', ',"v":1'),
+        ("bbo", '{"seqId":1,"bid":1}', ',"ch":"market.ethusdt.bbo"'),
+        ("mbp.150", '{"seqNum":2,"prevSeqNum":1,"bids":[],"checksum":5}', ""),
+        (
+            "trade.detail",
+            '{"id":1,"ts":1,"data":[{"price":1,"amount":1,"direction":"buy","tradeId":1,"fee":1}]}',
+            "",
+        ),
+        ("detail", '{"open":1,"high":1,"low":1,"close":1,"amount":1,"vol":1,"count":1,"vwap":1}', ""),
+        ("kline.1min", '{"id":1,"open":1,"high":1,"low":1,"close":1,"amount":1,"vol":1,"count":1,"x":1}', ""),
+    ],
+)
+def test_a_push_with_another_key_or_of_two_names_is_read_and_not_called_known(
+    feed: str, tick: str, more: str
+) -> None:
+    text = _push(feed, tick, more=more)
+    assert isinstance(decode(text), Data)
+    assert Huobi.decode_known(text)[1] is False
