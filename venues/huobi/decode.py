@@ -103,13 +103,12 @@ def decode_known(text: bytes) -> tuple[Message, bool]:
     """As :func:`decode`; and whether it is a push of which every key is known, so that ``unknown_fields`` of it has
     none. To parse a text once for both takes half of the time. False says nothing.
     """
-    if len(text) <= _BRIEF_BYTES and text.isascii():
-        reader = _known_reader(text)
-        if reader is not None:
-            try:
-                return reader(text), True
-            except _UNREADABLE:
-                pass  # it is for decode to say what it is
+    reader = _known_reader(text) if text.isascii() and len(text) <= _BRIEF_BYTES else None
+    if reader is not None:
+        try:
+            return reader(text), True
+        except _UNREADABLE:
+            pass  # what it is, decode says
     return decode(text), False
 
 
