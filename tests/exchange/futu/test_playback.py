@@ -344,6 +344,20 @@ def test_market_data_is_that_of_the_clock(archive: Path, play: Callable[..., Pla
     assert isinstance(page, Events) and page.events == bars[:1]
 
 
+def test_an_answer_that_says_less_does_not_stand_for_the_whole(
+    archive: Path, play: Callable[..., Player]
+) -> None:
+    """The recorder asked for one level of a book that is pushed with ten."""
+    asked_ns = START_NS + 15 * _SECOND
+    player = play()
+    player.subscribe()
+    player.run((asked_ns - player.gateway.venue_ns()) / 1e9)
+    assert player.gateway.venue_ns() == asked_ns
+    [book] = player.events("orderbook", symbol="HK.00700", depth=10)
+    known = last(archive, "orderbook", asked_ns)
+    assert (book.bids, book.asks) == (known.bids, known.asks) and len(book.bids) == 10
+
+
 def test_it_begins_with_what_was_known(play: Callable[..., Player]) -> None:
     """The same answers, whether the replay came to an instant or began there."""
     whole, late = play(), play(start=HALF)
