@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import rounds
 
 from bookreel.replay import Archive
+from bookreel.replay.server.tardis_normal import normal_chunks
+from bookreel.replay.server.tardis_options import NormalOptions, Span
 
 
 def _lines(archive: Path, **choice: Any) -> int:
@@ -56,6 +59,29 @@ def test_frames_lines(benchmark: Any, sealed: Path) -> None:
 
 def test_events_lines(benchmark: Any, sealed: Path) -> None:
     _measure(benchmark, sealed, "event", _lines)
+
+
+@pytest.mark.parametrize("table", ["trades", "bbo", "book_deltas"])
+def test_lines_of(benchmark: Any, sealed: Path, table: str) -> None:
+    benchmark.extra_info["units"] = {"event": _events(sealed, tables=table)}
+    benchmark.pedantic(_lines, args=(sealed,), kwargs={"tables": table}, rounds=rounds(9), warmup_rounds=1)
+
+
+@pytest.mark.parametrize("data_type", ["book_snapshot_20_0ms", "book_change"])
+def test_normal(benchmark: Any, sealed: Path, data_type: str) -> None:
+    options = NormalOptions(exchange="huobi", start="", end="", data_types=[data_type])
+
+    def read() -> tuple[int, int]:
+        lines = size = 0
+        for chunk in normal_chunks(sealed, [(options, Span(0, 1 << 62))]):
+            lines += bytes(chunk).count(b"\n")
+            size += len(chunk)
+        return lines, size
+
+    # The first time a process begins with the engine, and loads machine code.
+    found, size = read()
+    benchmark.extra_info["units"] = {"book": found, "byte": size}
+    benchmark.pedantic(read, rounds=rounds(9), warmup_rounds=1)
 
 
 def test_events(benchmark: Any, sealed: Path) -> None:

@@ -216,7 +216,16 @@ LINES: Final[dict[str, list[Line]]] = {
         Line(
             "replay.frames_lines", "**`Archive.lines`**, frames", "NDJSON in chunks, the frames' text in it"
         ),
-        Line("replay.events_lines", "**`Archive.lines`**, events", "NDJSON in chunks, from typed values"),
+        Line("replay.events_lines", "**`Archive.lines`**, events", "typed NDJSON in chunks, every kind"),
+        Line("replay.lines_of[trades]", "**the same**, trades", "from typed values"),
+        Line("replay.lines_of[bbo]", "**the same**, best prices", "from typed values"),
+        Line("replay.lines_of[book_deltas]", "**the same**, deltas", "from columns; 28 levels each"),
+        Line(
+            "replay.normal[book_snapshot_20_0ms]",
+            "**`/replay-normalized`**, books",
+            "lines of 20 levels a side whenever one of them changed; no socket",
+        ),
+        Line("replay.normal[book_change]", "**`/replay-normalized`**, changes", "lines of deltas; no socket"),
         Line("replay.events", "**`Archive.events`**", "typed values, the archive opened each time"),
         Line("replay.events_async", "**`Archive.stream`**", "the same, asynchronous and without a pace"),
         Line(
@@ -342,6 +351,13 @@ TARGETS: Final[list[Target]] = [
         lambda run: run.rate("replay.frames_lines", "frame"),
         700_000,
         "frames/s",
+        least=True,
+    ),
+    Target(
+        "replay, typed events as NDJSON",
+        lambda run: run.rate("replay.events_lines", "event"),
+        200_000,
+        "events/s",
         least=True,
     ),
     Target(

@@ -292,7 +292,7 @@ def column_values(piece: pa.Table, name: str, times: Times) -> list[Any]:
         values = doubles(column)
     elif type_ == pa.int64() and not column.null_count:
         values = integers(column)
-    elif type_ == pa.string() and not column.null_count and name not in _LONG_TEXTS:
+    elif _is_few(type_, name) and not column.null_count:
         values = _texts(column)
     else:
         values = column.to_pylist()
@@ -301,6 +301,10 @@ def column_values(piece: pa.Table, name: str, times: Times) -> list[Any]:
 
 _LONG_TEXTS: Final = frozenset({"payload", "trade_id", "detail", "raw"})
 """Text columns of which hardly two values are alike."""
+
+
+def _is_few(type_: Any, name: str) -> bool:
+    return pa.types.is_dictionary(type_) or (type_ == pa.string() and name not in _LONG_TEXTS)
 
 
 def _texts(column: Any) -> list[str]:
