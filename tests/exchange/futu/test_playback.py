@@ -302,6 +302,26 @@ def test_streams_that_were_lost_together_are_one_hole(holed: Path) -> None:
     player.gateway.close()
 
 
+def test_without_a_pace_all_are_waited_for_who_were_cut_off(holed: Path) -> None:
+    player = Player(holed, {}, speed=None, wait_s=0.25, gaps="disconnect")
+    clients = [player.join(), player.join()]
+    player.subscribe()
+    while clients[0].goodbye is None:
+        player.run(0.25)
+        for client in clients:
+            taken(client)
+    for client in clients:
+        player.gateway.leave(client, "closed")
+    back = [player.join()]
+    player.run(2)
+    cut = player.gateway.venue_ns()
+    assert taken(back[0]) == [], "the other one is not back"
+    back.append(player.join())
+    player.run(2)
+    assert player.gateway.venue_ns() > cut and taken(back[0]) == taken(back[1]) != []
+    player.gateway.close()
+
+
 def test_holes_of_what_is_not_subscribed_end_nothing(holed: Path) -> None:
     player = Player(holed, {}, speed=None, wait_s=0.25, gaps="disconnect", symbols=("HK.00700",))
     client = player.join()
