@@ -133,6 +133,9 @@ RECORDER_TARGETS: Final[list[Target]] = [
         60_000,
         "frames/s",
         least=True,
+        why="of the CPU time gunzip and decoding take a seventh each, reading the segment, sorting and writing "
+        "Parquet, and looking for numbers that a double does not hold a sixteenth each; most of the rest is "
+        "a dozen Python calls a frame and the columns of its rows: see docs/decisions/2026-11-21-sealing.md.",
     ),
     Target("first frame durable after the start", lambda run: run.whole("recorder.first_frame"), 1, "s"),
 ]
