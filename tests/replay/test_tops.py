@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("numba")
@@ -53,6 +53,7 @@ def after_each(changes: list[tuple[bool, Any, Any]], depth: int) -> list[Any]:
 
 @settings(max_examples=80, deadline=None)
 @given(CHANGES, CHANGES, st.sampled_from([1, 2, 20]), st.sampled_from([0, 10, 1 << 62]))
+@example([(True, [(99.0, 1.0)], [(100.0, 1.0)])], [(False, [(99.5, 0.5)], [])], 2, 3)
 def test_levels_are_those_of_the_book(first: Any, second: Any, depth: int, least: int) -> None:
     """Of two runs of changes, by machine code, from the second run on, or never."""
     with pytest.MonkeyPatch.context() as patch:
