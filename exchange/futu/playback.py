@@ -154,6 +154,8 @@ class RecordedGateway(Lobby):
     def begun(self, subscriptions: list[Subscription], *, first: bool) -> None:
         """Subscriptions began, or go on: what is cached is pushed to each who does not have it."""
         self._changed_ns = self.now_ns()
+        if self._cursor.ended:  # whoever comes back now is only told that it is over
+            return
         for one in subscriptions if first else ():
             state = self.known.topic(one.symbol, FEED_OF[one.sub_type].name)
             message = None if state is None else state.first()

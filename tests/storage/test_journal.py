@@ -148,7 +148,7 @@ def test_limits(tmp_path: Path) -> None:
             journal.append(1, 1, "a", 1, 0, 0, bytes(16 * 1024 * 1024 + 1))
         with pytest.raises(RecordTooLarge, match="line name"):
             journal.append(1, 1, "ä" * 128, 1, 0, 0, b"")
-        with pytest.raises(struct.error):
+        with pytest.raises((struct.error, OverflowError)):  # in Python, compiled
             journal.append(1, 1, "a", -1, 0, 0, b"")
         check_counts(journal)
         assert journal.received == 0

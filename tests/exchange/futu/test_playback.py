@@ -230,8 +230,11 @@ def test_a_client_that_is_slow_is_waited_for_where_there_is_no_pace(
         got += taken(client)
     whole = sum(len(recorded(archive, feed, symbol)) for feed in FEEDS for symbol in SYMBOLS)
     assert len(got) == whole > 500
+    back = player.join()
+    player.subscribe()
     player.run(0.25)
-    assert client.goodbye == "the recording has ended"
+    assert client.goodbye == back.goodbye == "the recording has ended"
+    assert taken(back) == [], "nothing is cached for those who come back after the end"
 
 
 # Holes
