@@ -214,7 +214,9 @@ LINES: Final[dict[str, list[Line]]] = {
     ],
     "Replay of the whole capture, sealed": [
         Line(
-            "replay.frames_lines", "**`Archive.lines`**, frames", "NDJSON in chunks, the frames' text in it"
+            "replay.frames_lines",
+            "**`Archive.lines`**, frames",
+            "NDJSON in chunks, the frames' text in it; after the first half million of a process, which take longer",
         ),
         Line("replay.events_lines", "**`Archive.lines`**, events", "typed NDJSON in chunks, every kind"),
         Line("replay.lines_of[trades]", "**the same**, trades", "from typed values"),
