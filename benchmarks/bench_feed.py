@@ -19,14 +19,14 @@ import pytest
 import uvloop
 import venue
 from bench_recorder import start_venue, urls_of
-from conftest import PEERS_PYTHON
+from conftest import PEERS_PYTHON, QUICK
 from frames import SYMBOL, Frames
 
 from bookreel.ingest.collector import Collector
 from bookreel.ingest.config import RecordConfig
 
 SYMBOLS: Final = 10
-TIMES: Final = 10
+TIMES: Final = 5 if QUICK else 10
 """A whole book follows from no other, so that a capture can be sent more than once."""
 _FRAMES_S: Final = 60.0
 

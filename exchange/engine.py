@@ -33,6 +33,7 @@ _FAULTS_NS: Final = 50_000_000
 _REST_S: Final = 0.05
 """The longest pause between two looks at the market: a topic may be subscribed meanwhile."""
 _GOING_AWAY: Final = 1001
+_ENDED: Final = "the recording has ended"
 _CROWDED_BYTES: Final = 1 << 20
 """With so many waiting for a client the market waits as well, where it has no pace of its own."""
 
@@ -62,6 +63,8 @@ class Engine:
         self._desk = Desk(self.hub, self.saboteur, time.now_ns, config.request_gap_s)
         self._sessions = random.Random(f"sessions:{config.seed}")
         self._joined = 0
+        self._late: set[int] = set()
+        """Those that came back after the end: they are told so, and not waited for."""
         self._beats: dict[int, asyncio.Task[None]] = {}
         self._turning: asyncio.TimerHandle | None = None
         self._faults_ns = 0
@@ -112,6 +115,9 @@ class Engine:
             client.beat(self.now_ns, self.source.venue_ns)
         )
         self.truth.line("connect", number, path)
+        if self.source.ended:
+            self._late.add(number)
+            client.close(_GOING_AWAY, _ENDED)
         return client
 
     def take(self, client: Client, text: str) -> None:
@@ -123,6 +129,7 @@ class Engine:
         """A client's connection is gone; ``note`` says why where the exchange did not end it."""
         client.closed = True
         del self.clients[client.number]
+        self._late.discard(client.number)
         self.hub.leave(client)
         self._beats.pop(client.number).cancel()
         self.truth.line("close", client.number, client.path, note=client.close_note or note)
@@ -154,8 +161,8 @@ class Engine:
         ended = self.source.ended
         for client in tuple(self.clients.values()) if ended else tuple(self.hub.leaving):
             if not client.closed and not client.queued:
-                client.close(_GOING_AWAY, "the recording has ended" if ended else "")
-        if ended and not self.clients:
+                client.close(_GOING_AWAY, _ENDED if ended else "")
+        if ended and self.clients.keys() <= self._late:
             self.over.set()
 
 

@@ -38,6 +38,7 @@ _AWAY_NS: Final = 10_000_000_000
 """Without a pace, so long is waited for those to be back whose connections ended."""
 _SECOND: Final = 1_000_000_000
 _AS_TRADED: Final = 0
+_ENDED: Final = "the recording has ended"
 
 
 class RecordedGateway(Lobby):
@@ -61,6 +62,8 @@ class RecordedGateway(Lobby):
         """When somebody connected or subscribed last."""
         self._had: dict[int, dict[str, int]] = {}
         """Of each client, how much it knows of a topic."""
+        self._late: set[int] = set()
+        """Those that came back after the end: they are told so, and not waited for."""
         self._away = 0
         self._away_ns = 0
         self._cursor = Cursor(recording.archive, None, recording.start, recording.end)
@@ -125,10 +128,15 @@ class RecordedGateway(Lobby):
 
     def join(self, on_cut: Callable[[], None]) -> Client:
         self._changed_ns = self.now_ns()
-        return super().join(on_cut)
+        client = super().join(on_cut)
+        if self._cursor.ended:
+            self._late.add(client.number)
+            client.finish(_ENDED)
+        return client
 
     def leave(self, client: Client, note: str) -> None:
         super().leave(client, note)
+        self._late.discard(client.number)
         self._had.pop(client.number, None)
         if not self.clients and self._recording.wait_s is not None:
             self._clock.stand(self.now_ns())
@@ -154,7 +162,7 @@ class RecordedGateway(Lobby):
     def begun(self, subscriptions: list[Subscription], *, first: bool) -> None:
         """Subscriptions began, or go on: what is cached is pushed to each who does not have it."""
         self._changed_ns = self.now_ns()
-        if self._cursor.ended:  # whoever comes back now is only told that it is over
+        if self._cursor.ended:
             return
         for one in subscriptions if first else ():
             state = self.known.topic(one.symbol, FEED_OF[one.sub_type].name)
@@ -178,8 +186,8 @@ class RecordedGateway(Lobby):
             self._advance(now_ns)
         if self._cursor.ended:
             for client in self.clients.values():
-                client.finish("the recording has ended")
-            if not self.clients:
+                client.finish(_ENDED)
+            if self.clients.keys() <= self._late:
                 self.over.set()
 
     def _begin(self, now_ns: int) -> bool:

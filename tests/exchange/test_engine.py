@@ -71,8 +71,13 @@ def test_at_the_end_a_client_is_dismissed_when_it_has_had_everything(small: Path
         peer.queued = 0
         await until(lambda: peer.closed)
         assert peer.closed == (1001, "the recording has ended") and not ex.over.is_set()
+        late, back = join(ex, "/ws", BBO)
+        assert back.closed == peer.closed and back.frames == 0, (
+            "who comes back is told, and gets nothing again"
+        )
         ex.leave(client, "")
         await until(ex.over.is_set)
+        ex.leave(late, "")
         ex.stop()
         ex.close()
 

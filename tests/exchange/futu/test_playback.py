@@ -235,6 +235,10 @@ def test_a_client_that_is_slow_is_waited_for_where_there_is_no_pace(
     player.run(0.25)
     assert client.goodbye == back.goodbye == "the recording has ended"
     assert taken(back) == [], "nothing is cached for those who come back after the end"
+    assert not player.gateway.over.is_set()
+    player.gateway.leave(client, "")
+    player.run(0.25)
+    assert player.gateway.over.is_set(), "nor are they waited for"
 
 
 # Holes
