@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bookreel.exchange.futu.bodies import to_json
-from bookreel.exchange.futu.door import Door, Fields, Handler, security
+from bookreel.exchange.futu.door import Door, Fields, Handler, history_page
 from bookreel.exchange.futu.known import OF_SECURITIES, Known
 from bookreel.exchange.futu.recorded import Recorded
 from bookreel.exchange.futu.subscriptions import Refusal
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers"]
 
-_HISTORY_QUOTA: Final = 100
 _BOOK_SIDES: Final = ("order_book_bid_list", "order_book_ask_list")
 
 
@@ -38,7 +37,6 @@ class Answers(Door):
             "broker": lambda fields: to_json(self._live(fields["symbol"], "broker").message),
             "kline": self._kline,
             "history-kline": self._history_kline,
-            "history-kl-quota": self._history_quota,
             **{name: self._of_securities(name) for name in OF_SECURITIES},
         }
         super().__init__(gateway, handlers, self._answered)
@@ -113,28 +111,12 @@ class Answers(Door):
         return self._bars(self._live(fields["symbol"], self._period(fields)), max(1, fields["req_num"]))
 
     def _history_kline(self, fields: Fields) -> Fields:
-        """Bars between two times, a page of them, oldest first; the key of the next page is where it begins."""
         symbol, feed = fields["symbol"], self._period(fields)
         state = self._known.topic(symbol, feed)
         if state is None or state.message is None:
             raise Refusal(f"{symbol}: nothing of {feed} was recorded up to {self._now()}")
         self.history.add(symbol)
-        content = self._bars(state, None)
-        begin = max(fields["begin_time"], fields.get("next_req_key") or "")
-        end = fields["end_time"] + ("" if " " in fields["end_time"] else " 23:59:59")
-        bars = [bar for bar in content["kl_list"] if begin <= bar["time"] <= end]
-        page = fields.get("max_count") or len(bars)
-        more = bars[page]["time"] if len(bars) > page else None
-        return content | {"kl_list": bars[:page], "next_req_key": more}
-
-    def _history_quota(self, fields: Fields) -> Fields:
-        used = sorted(self.history)
-        details = [{"security": security(symbol), "name": "", "request_time": ""} for symbol in used]
-        return {
-            "used_quota": len(used),
-            "remain_quota": max(0, _HISTORY_QUOTA - len(used)),
-            "detail_list": details,
-        }
+        return history_page(self._bars(state, None), fields)
 
     # What was asked while it was recorded.
 

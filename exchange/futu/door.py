@@ -18,7 +18,7 @@ from bookreel.venues.futu.endpoints import ENDPOINTS, FIELD_KINDS, MAX_SYMBOLS, 
 from bookreel.venues.futu.feeds import FEED_OF
 from bookreel.venues.futu.symbols import make_symbol, split_symbol
 
-__all__ = ["Answer", "Door", "Fields", "Handler", "Host", "security"]
+__all__ = ["Answer", "Door", "Fields", "Handler", "Host", "history_page", "security"]
 
 Fields: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Fields], Any]
@@ -39,6 +39,9 @@ _ALIASES_OF: Final[dict[str, dict[str, str]]] = {
     "orderbook": {"num": "depth"},
 }
 """Other names of fields, everywhere and at one endpoint."""
+
+_HISTORY_QUOTA: Final = 100
+"""Securities whose history may be asked for."""
 
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _TYPES: Final[dict[str, tuple[type, str]]] = {
@@ -102,6 +105,7 @@ class Door:
             "query-subscription": self._subscribed,
             "sub-info": self._subscribed,
             "used-quota": self._used_quota,
+            "history-kl-quota": self._history_quota,
             **handlers,
         }
 
@@ -155,6 +159,10 @@ class Door:
             raise Refusal(f"too many symbols: {len(symbols)}, at most {MAX_SYMBOLS}")
         return symbols
 
+    def name(self, symbol: str) -> str:
+        """What a security is called; empty where that is not known."""
+        return ""
+
     def _subscribe(self, fields: Fields) -> Fields:
         gateway = self.gateway
         self.check_logined()
@@ -194,6 +202,27 @@ class Door:
 
     def _used_quota(self, fields: Fields) -> Fields:
         return {"used_sub_quota": self.gateway.subs.used, "used_k_line_quota": len(self.history)}
+
+    def _history_quota(self, fields: Fields) -> Fields:
+        used = sorted(self.history)
+        details = [
+            {"security": security(symbol), "name": self.name(symbol), "request_time": ""} for symbol in used
+        ]
+        return {
+            "used_quota": len(used),
+            "remain_quota": max(0, _HISTORY_QUOTA - len(used)),
+            "detail_list": details,
+        }
+
+
+def history_page(content: Fields, fields: Fields) -> Fields:
+    """Of all bars those between two times, a page, oldest first; the key of the next page is where it begins."""
+    begin = max(fields["begin_time"], fields.get("next_req_key") or "")
+    end = fields["end_time"] + ("" if " " in fields["end_time"] else " 23:59:59")
+    bars = [bar for bar in content["kl_list"] if begin <= bar["time"] <= end]
+    page = fields.get("max_count") or len(bars)
+    more = bars[page]["time"] if len(bars) > page else None
+    return content | {"kl_list": bars[:page], "next_req_key": more}
 
 
 def security(symbol: str) -> Fields:

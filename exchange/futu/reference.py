@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
+from bookreel.exchange.futu.door import Fields, security
 from bookreel.exchange.futu.market import StockMarket
 from bookreel.exchange.futu.subscriptions import Refusal
 
-__all__ = ["answer", "security", "static_info"]
+__all__ = ["answer", "static_info"]
 
-Fields = dict[str, Any]
 Stocks = Mapping[str, StockMarket]
 
 _PLATE: Final = {"plate": {"market": 1, "code": "BK1001"}, "name": "Internet", "plate_type": 1}
@@ -23,16 +23,11 @@ def answer(name: str, fields: Fields, stocks: Stocks) -> Fields:
     return _ANSWERS[name](fields, stocks)
 
 
-def security(stock: StockMarket) -> Fields:
-    """A security as the gateway writes it."""
-    return {"market": stock.listing.market.number, "code": stock.listing.code}
-
-
 def static_info(stock: StockMarket) -> Fields:
     """What is known of a security."""
     return {
         "basic": {
-            "security": security(stock),
+            "security": security(stock.symbol),
             "id": stock.listing.number,
             "lot_size": stock.listing.lot,
             "sec_type": 3,
@@ -104,9 +99,13 @@ def _chain(fields: Fields, stocks: Stocks) -> Fields:
         for kind, side in ((1, "call"), (2, "put")):
             info = static_info(owner)
             code = f"{owner.listing.code}{strike_time[2:].replace('-', '')}{side[0].upper()}100000"
-            info["basic"] |= {"security": security(owner) | {"code": code}, "sec_type": 8, "name": code}
+            info["basic"] |= {
+                "security": security(owner.symbol) | {"code": code},
+                "sec_type": 8,
+                "name": code,
+            }
             info["option_ex_data"] = {
-                "type": kind, "owner": security(owner), "strike_time": strike_time, "strike_price": 100.0,
+                "type": kind, "owner": security(owner.symbol), "strike_time": strike_time, "strike_price": 100.0,
                 "suspend": False, "market": "", "strike_timestamp": None,
             }  # fmt: skip
             pair[side] = info
@@ -120,7 +119,7 @@ def _warrants(fields: Fields, stocks: Stocks) -> Fields:
         raise Refusal(f"num must be at most {_TOO_MANY}")
     owner = _stock(fields.get("owner") or next(iter(stocks)), stocks)
     warrant = {
-        "stock": {"market": 1, "code": "13000"}, "owner": security(owner), "type": 1, "issuer": 2,
+        "stock": {"market": 1, "code": "13000"}, "owner": security(owner.symbol), "type": 1, "issuer": 2,
         "maturity_time": "2027-01-28", "list_time": "2026-01-02", "last_trade_time": "2027-01-22",
         "conversion_ratio": 100.0, "lot_size": 10000, "strike_price": 310.0, "name": "WARRANT A", "cur_price": 0.25,
         "volume": 9_007_199_254_740_993,
@@ -132,7 +131,7 @@ def _filtered(fields: Fields, stocks: Stocks) -> Fields:
     found = [s for s in stocks.values() if s.listing.market.number == fields["market"]]
     page = found[fields["begin"] : fields["begin"] + min(_TOO_MANY, fields["num"])]
     values = [{"field_name": 1, "value": 1.5}]
-    data = [{"security": security(s), "name": s.listing.name, "base_data_list": values} for s in page]
+    data = [{"security": security(s.symbol), "name": s.listing.name, "base_data_list": values} for s in page]
     return {
         "last_page": len(found) <= fields["begin"] + len(page),
         "all_count": len(found),
@@ -147,7 +146,7 @@ def _rehab(fields: Fields, stocks: Stocks) -> Fields:
 
 
 def _suspended(fields: Fields, stocks: Stocks) -> Fields:
-    suspended = [{"security": security(s), "suspend_list": []} for s in _several(fields, stocks)]
+    suspended = [{"security": security(s.symbol), "suspend_list": []} for s in _several(fields, stocks)]
     return {"security_suspend_list": suspended}
 
 
@@ -157,7 +156,7 @@ def _future(fields: Fields, stocks: Stocks) -> Fields:
 
 def _plate_of(fields: Fields, stocks: Stocks) -> Fields:
     plates = [
-        {"security": security(s), "name": s.listing.name, "plate_info_list": [_PLATE]}
+        {"security": security(s.symbol), "name": s.listing.name, "plate_info_list": [_PLATE]}
         for s in _several(fields, stocks)
     ]
     return {"owner_plate_list": plates}
@@ -171,7 +170,7 @@ def _reminders(fields: Fields, stocks: Stocks) -> Fields:
     }  # fmt: skip
     return {
         "price_reminder_list": [
-            {"security": security(stock), "name": stock.listing.name, "item_list": [item]}
+            {"security": security(stock.symbol), "name": stock.listing.name, "item_list": [item]}
         ]
     }
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 from bookreel.exchange.futu import bodies, reference
-from bookreel.exchange.futu.door import Door, Fields
+from bookreel.exchange.futu.door import Door, Fields, history_page, security
 from bookreel.exchange.futu.hours import session, trading_days
 from bookreel.exchange.futu.market import StockMarket
 from bookreel.exchange.futu.subscriptions import Refusal
@@ -37,7 +37,6 @@ class Rest(Door):
             "quote": self._quote,
             "kline": self._kline,
             "history-kline": self._history_kline,
-            "history-kl-quota": self._history_quota,
             "rt": lambda fields: bodies.to_json(bodies.time_points(self._live(fields, "rt"))),
             "ticker": self._ticker,
             "orderbook": self._orderbook,
@@ -55,6 +54,9 @@ class Rest(Door):
         """The gateway forgets what it counted."""
         self.history.clear()
         self._connection += 1
+
+    def name(self, symbol: str) -> str:
+        return self._gateway.market.stocks[symbol].listing.name
 
     def _stocks(self, fields: Fields) -> list[StockMarket]:
         return [self._gateway.stock(symbol) for symbol in self.symbols(fields)]
@@ -135,26 +137,9 @@ class Rest(Door):
         return self._bars(stock, fields, min(1000, max(1, fields["req_num"])))
 
     def _history_kline(self, fields: Fields) -> Fields:
-        """Bars between two times, a page of them, oldest first; the key of the next page is where it begins."""
         stock = self._gateway.stock(fields["symbol"])
         self.history.add(stock.symbol)
-        content = self._bars(stock, fields, 400)
-        begin, end = (
-            fields["begin_time"],
-            fields["end_time"] + ("" if " " in fields["end_time"] else " 23:59:59"),
-        )
-        begin = max(begin, fields.get("next_req_key") or begin)
-        bars = [bar for bar in content["kl_list"] if begin <= bar["time"] <= end]
-        page = fields.get("max_count") or len(bars)
-        more = bars[page]["time"] if len(bars) > page else None
-        return content | {"kl_list": bars[:page], "next_req_key": more}
-
-    def _history_quota(self, fields: Fields) -> Fields:
-        stocks = [self._gateway.market.stocks[symbol] for symbol in sorted(self.history)]
-        details = [
-            {"security": reference.security(s), "name": s.listing.name, "request_time": ""} for s in stocks
-        ]
-        return {"used_quota": len(stocks), "remain_quota": 100 - len(stocks), "detail_list": details}
+        return history_page(self._bars(stock, fields, 400), fields)
 
     def _snapshot(self, fields: Fields) -> Fields:
         return {"snapshot_list": [bodies.snapshot(stock) for stock in self._stocks(fields)]}
@@ -164,7 +149,7 @@ class Rest(Door):
         return {
             "market_info_list": [
                 {
-                    "security": reference.security(stock),
+                    "security": security(stock.symbol),
                     "name": stock.listing.name,
                     "market_state": stock.session(now_ns).state,
                 }
