@@ -12,6 +12,7 @@ never changed back, and no name in it ever gets a second content.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, TypeVar
@@ -34,6 +35,7 @@ __all__ = [
     "SegmentEntry",
     "encode_entry",
     "read_entry",
+    "was_replaced",
 ]
 
 MANIFEST_FORMAT: Final = 2
@@ -153,6 +155,12 @@ def encode_entry(entry: SegmentEntry | DayEntry) -> bytes:
     return body + _DIGEST + sha256(body).hexdigest().encode() + b'"' + _END + b"\n"
 
 
+def was_replaced(folder: str, segment: SegmentEntry, days: Mapping[str, Day]) -> bool:
+    """Whether a compaction took what a segment has in a folder; ``days``: by their folders."""
+    day = days.get(folder)
+    return day is not None and segment.first_pos <= day.entry.last_pos
+
+
 class Manifest:
     """The entries of an archive, by ascending position. ``days``: compacted folders by their path in the archive."""
 
@@ -215,10 +223,8 @@ class Manifest:
         found: dict[str, list[FileEntry]] = {}
         for segment in self.segments:
             for file in segment.files:
-                if self.days:
-                    day = self.days.get(file.folder)
-                    if day is not None and segment.first_pos <= day.entry.last_pos:
-                        continue
+                if self.days and was_replaced(file.folder, segment, self.days):
+                    continue
                 found.setdefault(file.table, []).append(file)
         for table in {file.table for day in self.days.values() for file in day.files}:
             files = found.setdefault(table, [])

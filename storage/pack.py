@@ -20,7 +20,7 @@ import msgspec
 
 from bookreel.storage.disk import Disk, OsDisk, write_whole
 from bookreel.storage.layout import Layout
-from bookreel.storage.manifest import Day, DayEntry, Manifest, SegmentEntry
+from bookreel.storage.manifest import Day, DayEntry, Manifest, SegmentEntry, was_replaced
 
 __all__ = ["PACK_FORMAT", "agrees", "read_pack", "write_pack"]
 
@@ -65,14 +65,9 @@ def _without_replaced(entries: Sequence[SegmentEntry], days: Mapping[str, Day]) 
     """The entries without the files that these days replaced."""
     found = []
     for entry in entries:
-        files = [file for file in entry.files if not _is_replaced(file.folder, entry, days)]
+        files = [file for file in entry.files if not was_replaced(file.folder, entry, days)]
         found.append(msgspec.structs.replace(entry, files=files))
     return found
-
-
-def _is_replaced(folder: str, entry: SegmentEntry, days: Mapping[str, Day]) -> bool:
-    day = days.get(folder)
-    return day is not None and entry.first_pos <= day.entry.last_pos
 
 
 def read_pack(archive: Path, disk: Disk | None = None) -> Manifest | None:
